@@ -1,0 +1,9 @@
+# Every target is a command of dev.py, which needs nothing but Python; `make help` lists them.
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: run suite test soak bench lint lock translations migrate clean help
+
+run suite test soak bench lint lock translations migrate clean help:
+	@exec $(PYTHON) dev.py $@ $(ARGS)

@@ -1,0 +1,419 @@
+#!/usr/bin/env python3
+"""Everything a developer types: makes .venv, starts servers, runs suite and tests. Standard library only.
+
+`python3 dev.py help` lists the commands; the Makefile has a target for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+RUN_LOCK = "requirements-run.txt"
+TESTS_LOCK = "tests/requirements.txt"
+SERVICES = ("account", "onboarding", "oidc", "notification")
+CATALOGUES = ("libs/web", "gateway", *(f"services/{name}" for name in SERVICES))
+
+
+class Refusal(Exception):
+    """What keeps a command from doing its work, as a sentence for the person at the keyboard."""
+
+
+# ---------------------------------------------------------------------------------------------- environment
+
+
+def prepare(*locks: str) -> None:
+    """Bring .venv to what the locks say and compile the catalogues; does nothing when nothing changed."""
+    with _alone():
+        if not _works(PYTHON):
+            _make_venv()
+        stamp = VENV / ".installed.json"
+        installed = json.loads(stamp.read_text()) if stamp.exists() else {}
+        wanted = {lock: hashlib.sha256((ROOT / lock).read_bytes()).hexdigest() for lock in locks}
+        for lock in locks:
+            if installed.get(lock) != wanted[lock]:
+                print(f"Installing what {lock} names …", flush=True)
+                _install(ROOT / lock)
+                stamp.write_text(json.dumps(installed | wanted))
+        _compile_catalogues()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Two commands side by side prepare one after the other."""
+    descriptor = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _works(python: Path) -> bool:
+    check = "import sys; sys.exit(sys.version_info < (3, 11))"
+    return python.exists() and subprocess.run([python, "-c", check], capture_output=True).returncode == 0
+
+
+def _make_venv() -> None:
+    """Make .venv also where Debian has cut venv and pip out of Python."""
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    print("Making .venv …", flush=True)
+    may_install = os.geteuid() == 0 and shutil.which("apt-get")
+    if may_install and not _has_module("ensurepip") and not _has_module("pip"):
+        apt_install("python3-venv")
+    if _python("-c", "import ensurepip"):
+        # A child, so that a package installed just now is seen.
+        if _python("-m", "venv", str(VENV)):
+            return
+        shutil.rmtree(VENV, ignore_errors=True)
+    if not _python("-m", "venv", "--without-pip", str(VENV)):
+        raise Refusal(
+            "This Python cannot make a virtual environment: install its venv module (python3-venv)."
+        )
+
+
+def _has_module(name: str) -> bool:
+    return _python("-c", f"import {name}")
+
+
+def _python(*arguments: str) -> bool:
+    return subprocess.run([sys.executable, *arguments], capture_output=True).returncode == 0
+
+
+def _install(lock: Path) -> None:
+    """Install hash-checked requirements with uv, which takes seconds; with pip where uv cannot."""
+    options = ["install", "--quiet", "--require-hashes", "--no-deps", "--requirement"]
+    if not (VENV / "bin" / "uv").exists():
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as only_uv:
+            only_uv.write("\n".join(re.findall(r"^uv==(?:.*\\\n)*.*$", lock.read_text(), re.MULTILINE)))
+            only_uv.flush()
+            _pip(*options, only_uv.name, check=False)
+    if (VENV / "bin" / "uv").exists():
+        uv = subprocess.run([VENV / "bin" / "uv", "pip", *options, str(lock), "--python", str(PYTHON)])
+        if uv.returncode == 0:
+            return
+        print("uv could not install them (it does not read pip's configuration): trying pip.", flush=True)
+    _pip(*options, str(lock))
+
+
+def _pip(*arguments: str, check: bool = True) -> None:
+    with contextlib.ExitStack() as stack:
+        if subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0:
+            command = [str(PYTHON), "-m", "pip"]
+        elif _has_module("pip"):
+            command = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            command = [str(PYTHON), str(_debian_pip_wheel(Path(folder)) / "pip")]
+        if subprocess.run([*command, "--disable-pip-version-check", *arguments]).returncode and check:
+            raise Refusal("The requirements could not be installed; what pip said stands above.")
+
+
+def _debian_pip_wheel(folder: Path) -> Path:
+    """pip from Debian's package without installing it, for accounts that may not install packages."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        raise Refusal("pip is missing: install it (python3-pip), or Python's ensurepip (python3-venv).")
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    apt = ["apt-get", "-qq", "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
+    apt += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"]
+    for command in ([*apt, "update"], [*apt, "download", "python3-pip-whl"]):
+        if subprocess.run(command, cwd=folder).returncode:
+            raise Refusal("pip is missing and could not be downloaded: install python3-venv.")
+    package = next(folder.glob("python3-pip-whl*.deb"))
+    subprocess.run(["dpkg", "-x", package, folder / "unpacked"], check=True)
+    return next((folder / "unpacked").glob("usr/share/python-wheels/pip-*.whl"))
+
+
+def apt_install(*packages: str) -> bool:
+    """Install Debian packages without letting them start servers; whether it worked."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    is_ours = not policy.exists()
+    if is_ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        install = ["apt-get", "-qq", "-y", "install", "--no-install-recommends", *packages]
+        print(f"Installing {', '.join(packages)} with apt-get …", flush=True)
+        for command in (["apt-get", "-qq", "update"], install):
+            done = subprocess.run(command, env=environ, capture_output=True, text=True)
+        if done.returncode:
+            print(done.stderr.strip()[-2000:], file=sys.stderr)
+        return done.returncode == 0
+    finally:
+        if is_ours:
+            policy.unlink()
+
+
+# ---------------------------------------------------------------------------------------------- catalogues
+
+COMPILE = """
+import sys
+from babel.messages import mofile, pofile
+for source in sys.argv[1:]:
+    with open(source, "rb") as file:
+        catalogue = pofile.read_po(file)
+    with open(source[:-2] + "mo", "wb") as file:
+        mofile.write_mo(file, catalogue)
+"""
+
+
+def _compile_catalogues() -> None:
+    sources = [
+        source for owner in CATALOGUES for source in ROOT.glob(f"{owner}/translations/*/LC_MESSAGES/*.po")
+    ]
+    stale = [source for source in sources if not _is_newer(source.with_suffix(".mo"), source)]
+    if stale and subprocess.run([PYTHON, "-c", COMPILE, *stale]).returncode:
+        raise Refusal("A translation catalogue could not be compiled; its file and line stand above.")
+
+
+def _is_newer(made: Path, source: Path) -> bool:
+    return made.exists() and made.stat().st_mtime >= source.stat().st_mtime
+
+
+def translations() -> int:
+    """Extract, update and compile the translation catalogues."""
+    prepare(RUN_LOCK)
+    babel = [str(PYTHON), "-m", "babel.messages.frontend", "--quiet"]
+    with tempfile.TemporaryDirectory() as scratch:
+        template = Path(scratch, "messages.pot")
+        for owner in CATALOGUES:
+            catalogues = sorted(ROOT.glob(f"{owner}/translations/*/LC_MESSAGES/messages.po"))
+            if not catalogues:
+                continue
+            source = "libs" if owner == "libs/web" else owner
+            subprocess.run(
+                [*babel, "extract", "-F", "babel.cfg", "-k", "lazy_gettext", "-k", "_l", "--add-location=file",
+                 "--sort-by-file", "--width=110", "--project=updspace-id", "-o", template, source],
+                cwd=ROOT, check=True,
+            )  # fmt: skip
+            for catalogue in catalogues:
+                language = catalogue.parent.parent.name
+                subprocess.run(
+                    [*babel, "update", "-i", template, "-o", catalogue, "-l", language, "--width=110",
+                     "--no-fuzzy-matching", "--ignore-obsolete", "--ignore-pot-creation-date"],
+                    cwd=ROOT, check=True,
+                )  # fmt: skip
+    _compile_catalogues()
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+def run() -> int:
+    """Run everything in one web and one worker process on http://localhost:8000 (PORT, DATA_DIR)."""
+    prepare(RUN_LOCK)
+    os.execv(PYTHON, [str(PYTHON), "-m", "gateway.launcher"])
+
+
+def suite() -> int:
+    """Run the suite as in production on one machine: a process per service and worker, nginx in front."""
+    prepare(RUN_LOCK)
+    if not _prepare_programs({"NGINX": PROGRAMS["NGINX"]}):
+        raise Refusal("The suite needs nginx: install it (apt-get install nginx).")
+    os.execv(PYTHON, [str(PYTHON), "-m", "gateway.suite"])
+
+
+def test(*arguments: str) -> int:
+    """Run the tests on real servers; arguments go to pytest (make test ARGS="tests/oidc -k token")."""
+    return _pytest("not soak and not bench", *arguments, "--cov", "--cov-report=term:skip-covered")
+
+
+def soak(*arguments: str) -> int:
+    """Run the long and destructive tests: kills, restarts, load."""
+    return _pytest("soak", *arguments)
+
+
+def bench(*arguments: str) -> int:
+    """Measure speed and memory, and compare them with the promised figures."""
+    return _pytest("bench", *arguments)
+
+
+def _pytest(marks: str, *arguments: str) -> int:
+    prepare(RUN_LOCK, TESTS_LOCK)
+    if not _prepare_programs(PROGRAMS) and os.environ.get("REQUIRE_EVERYTHING") == "1":
+        raise Refusal("REQUIRE_EVERYTHING=1 asks for all tests, and the programs named above are missing.")
+    with _test_servers():
+        return _wait_for([str(VENV / "bin" / "pytest"), "-m", marks, *arguments])
+
+
+@contextlib.contextmanager
+def _test_servers() -> Iterator[None]:
+    """Private PostgreSQL and Redis unless TEST_DATABASE_URL and TEST_REDIS_URL name others."""
+    from gateway.servers import Postgres, Redis
+
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="id-test-")))
+        postgres, redis = "the PostgreSQL of TEST_DATABASE_URL", "the Redis of TEST_REDIS_URL"
+        if not os.environ.get("TEST_DATABASE_URL"):
+            database = Postgres(folder / "postgres", durable=False)
+            stack.callback(database.stop)
+            os.environ["TEST_DATABASE_URL"] = database.start(embedded=False).url("postgres")
+            postgres = str(database.binaries)
+        if not os.environ.get("TEST_REDIS_URL"):
+            cache = Redis(folder / "redis", durable=False)
+            stack.callback(cache.stop)
+            os.environ["TEST_REDIS_URL"] = cache.start(embedded=False).url()
+            redis = str(cache.binaries)
+        servers = f"Servers of this run: {postgres} and {redis}."
+        print(servers, flush=True)
+        yield
+        print(servers, flush=True)
+
+
+# What tests need beside Python: the variable that says where it is; its names, Debian's package, its users.
+PROGRAMS = {
+    "NGINX": (("nginx", "/usr/sbin/nginx"), "nginx", "the tests of the suite behind nginx"),
+    "CHROMIUM": (("chromium", "chromium-browser", "google-chrome"), "chromium", "the tests in a browser"),
+}
+
+
+def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> bool:
+    """Find or install each program and tell its place in the environment; whether all are there."""
+
+    def missing() -> list[str]:
+        for variable, (names, _, _) in wanted.items():
+            found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
+            if found:
+                os.environ[variable] = found
+        return [variable for variable in wanted if not os.environ.get(variable)]
+
+    if missing() and os.geteuid() == 0 and shutil.which("apt-get"):
+        apt_install(*(wanted[variable][1] for variable in missing()))
+    for variable in missing():
+        _, package, losers = wanted[variable]
+        print(f"NOT RUN: {losers}, because {package} is missing: apt-get install {package}.", flush=True)
+    return not missing()
+
+
+def _wait_for(command: Sequence[str]) -> int:
+    """Run a command that hears Ctrl-C itself, and return its exit code once it has cleaned up."""
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+
+
+def lint() -> int:
+    """Check style, import borders and types."""
+    prepare(RUN_LOCK, TESTS_LOCK)
+    checks = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"], ["mypy"])
+    failed = [" ".join(check) for check in checks if _wait_for([str(VENV / "bin" / check[0]), *check[1:]])]
+    if failed:
+        print("Failed: " + ", ".join(failed), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def lock(*arguments: str) -> int:
+    """Resolve all requirements once for all and write the locks (ARGS=--upgrade for newer versions)."""
+    prepare(RUN_LOCK)
+    compile_ = [str(VENV / "bin" / "uv"), "pip", "compile", "--quiet", "--universal", "--python-version=3.11"]
+    compile_ += [
+        "--no-header",
+        "--no-annotate",
+        "--no-emit-index-url",
+        "--no-emit-find-links",
+        "pyproject.toml",
+    ]
+    outputs: dict[str, tuple[str, ...]]
+    outputs = {f"services/{name}/requirements.txt": (name,) for name in SERVICES}
+    outputs["gateway/requirements.txt"] = ("gateway",)
+    outputs[RUN_LOCK] = (*SERVICES, "gateway", "run")
+    outputs[TESTS_LOCK] = (*SERVICES, "gateway", "run", "tests")
+    with tempfile.TemporaryDirectory() as scratch:
+        together = Path(scratch, "together.txt")
+        if (ROOT / TESTS_LOCK).exists() and "--upgrade" not in arguments:
+            shutil.copy(ROOT / TESTS_LOCK, together)  # keep what is locked where it still fits
+        subprocess.run([*compile_, "--all-extras", "-o", together, *arguments], cwd=ROOT, check=True)
+        for output, extras in outputs.items():
+            wanted = [f"--extra={extra}" for extra in extras]
+            made = Path(scratch, "made.txt")
+            subprocess.run(
+                [*compile_, "--generate-hashes", *wanted, "-c", together, "-o", made], cwd=ROOT, check=True
+            )
+            (ROOT / output).write_text("# Written by `make lock` from pyproject.toml.\n" + made.read_text())
+            made.unlink()
+    return 0
+
+
+def migrate() -> int:
+    """Bring the four databases that the settings name to the newest schema."""
+    prepare(RUN_LOCK)
+    for name in SERVICES:
+        code = _wait_for([str(VENV / "bin" / "flask"), "--app", f"services.{name}", "db", "upgrade"])
+        if code:
+            return code
+    return 0
+
+
+def clean() -> int:
+    """Remove what can be made again; .venv, .data and .data-suite stay."""
+    for name in (".pytest_cache", ".mypy_cache", ".ruff_cache", ".import_linter_cache", "htmlcov"):
+        shutil.rmtree(ROOT / name, ignore_errors=True)
+    for path in [*ROOT.glob(".coverage*"), *ROOT.glob("*/**/translations/*/LC_MESSAGES/*.mo")]:
+        path.unlink()
+    for top in ("libs", "services", "gateway", "tests"):
+        for path in [*(ROOT / top).rglob("__pycache__"), *(ROOT / top).rglob("node_modules")]:
+            shutil.rmtree(path, ignore_errors=True)
+    return 0
+
+
+def help_() -> int:
+    """List the commands."""
+    for name, command in COMMANDS.items():
+        print(f"  {name:<13} {(command.__doc__ or '').splitlines()[0]}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    command.__name__.rstrip("_"): command
+    for command in (run, suite, test, soak, bench, lint, lock, translations, migrate, clean, help_)
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    if sys.version_info < (3, 11):  # noqa: UP036 (people with an older one should hear a sentence)
+        raise Refusal(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}.")
+    name = arguments[0] if arguments else "help"
+    if name not in COMMANDS:
+        raise Refusal(f"There is no command {name}; `python3 dev.py help` lists them.")
+    takes_more = COMMANDS[name].__code__.co_flags & 0x04  # *arguments
+    if arguments[1:] and not takes_more:
+        raise Refusal(f"The command {name} takes no arguments.")
+    if os.environ.get("DATA_DIR"):
+        os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
+    os.chdir(ROOT)
+    return COMMANDS[name](*arguments[1:])
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except subprocess.CalledProcessError as error:
+        print(
+            f"{error.cmd[0]} failed with code {error.returncode}; what it said stands above.", file=sys.stderr
+        )
+        sys.exit(1)
+    except Exception as error:
+        if isinstance(error, Refusal) or type(error).__name__ == "ServerError":
+            print(error, file=sys.stderr)
+            sys.exit(1)
+        raise

@@ -1,0 +1,1 @@
+"""What the suite has exactly once: the origin, the route table, the schedule, the aggregated health."""

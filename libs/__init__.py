@@ -1,0 +1,1 @@
+"""Platform plumbing that every service needs and none alone owns."""

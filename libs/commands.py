@@ -1,0 +1,277 @@
+"""Commands that every service has: its events, audit, health and database, for the engineer on call."""
+
+import functools
+import getpass
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+import sqlalchemy as sa
+from flask import current_app
+from flask.cli import AppGroup, with_appcontext
+
+from libs.audit import set_actor
+from libs.observe.health import health_report, readiness_report
+from libs.observe.logs import set_correlation_id, set_service
+from libs.web.problems import Problem
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+EVENTS_WAIT_S = 2.0
+
+
+def command(function: Function) -> Function:
+    """A command of ours: acts in the operator's name, has --json, and fails with a sentence instead of a trace."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @with_appcontext
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from libs.service import parts_of
+
+        set_service(parts_of(current_app).name)
+        set_correlation_id(None)
+        set_actor(f"command:{_operator()}")
+        try:
+            return function(*args, **kwargs)
+        except Problem as problem:
+            words = [str(problem.detail or problem.title), *(f"{k}: {v}" for k, v in problem.errors.items())]
+            raise click.ClickException(" ".join(words)) from None
+        except LookupError as error:
+            raise click.ClickException(
+                str(error.args[0]) if error.args else "There is no such thing."
+            ) from None
+        except sa.exc.OperationalError:
+            raise click.ClickException("The database did not answer: dbcheck says where it fails.") from None
+
+    return run  # type: ignore[return-value]
+
+
+def _operator() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON and terminals can show it."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return value
+
+
+def show(rows: Sequence[dict[str, Any]], *, as_json: bool, empty: str = "Nothing.") -> None:
+    """Print a list: JSON, or aligned columns with their names on top."""
+    rows = [{name: plain(value) for name, value in row.items()} for row in rows]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo(empty)
+        return
+    names = list(rows[0])
+    cells = [names] + [[_cell(row[name]) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    for line in cells:
+        click.echo(" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_one(values: dict[str, Any], *, as_json: bool) -> None:
+    """Print one thing: JSON, or a line per value."""
+    values = {name: plain(value) for name, value in values.items()}
+    if as_json:
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        return
+    for name, value in values.items():
+        click.echo(f"{name}: {_cell(value)}")
+
+
+def done(sentence: str, values: dict[str, Any], *, as_json: bool) -> None:
+    """Say what a command did."""
+    if as_json:
+        click.echo(json.dumps({name: plain(value) for name, value in values.items()}, ensure_ascii=False))
+    else:
+        click.echo(sentence)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, (list, tuple, set)):
+        return ", ".join(str(plain(item)) for item in value) or "-"
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, default=plain)
+    return str(value)
+
+
+def wait_for_events(*, seconds: float = EVENTS_WAIT_S, quiet: bool = False) -> int:
+    """Give this command's events up to `seconds` to leave and be confirmed; say what is still queued."""
+    from libs.service import parts_of
+
+    outbox = parts_of(current_app).outbox
+    deadline = time.monotonic() + seconds
+    while (waiting := outbox.waiting()) and time.monotonic() < deadline:
+        parts_of(current_app).db.session.rollback()
+        time.sleep(0.05)
+    if waiting and not quiet:
+        click.echo(f"{waiting} event(s) still queued; they leave by themselves.", err=True)
+    return waiting
+
+
+def standard_commands() -> Iterable[click.Command]:
+    return (_events(), _audit(), _health, _dbcheck, _dbshell)
+
+
+def _events() -> AppGroup:
+    group = AppGroup("events", help="Events that this service sent (outbox) and received (inbox).")
+
+    @group.command("list", help="Events that left, or wait; --parked: received events that failed too often.")
+    @click.option("--pending", is_flag=True, help="Only what a subscriber has not confirmed.")
+    @click.option("--parked", is_flag=True, help="What this service could not handle.")
+    @click.option("--limit", default=100, show_default=True)
+    @command
+    def list_events(pending: bool, parked: bool, limit: int, as_json: bool) -> None:
+        from libs.service import parts_of
+
+        parts = parts_of(current_app)
+        if parked:
+            rows = parts.inbox.parked(limit)
+        else:
+            rows = parts.outbox.listing(state="pending" if pending else None, limit=limit)
+        show([dict(row._mapping) for row in rows], as_json=as_json, empty="No events.")
+
+    @group.command("retry", help="Try parked events again.")
+    @click.argument("event_ids", nargs=-1, required=True, type=click.UUID)
+    @command
+    def retry(event_ids: tuple[uuid.UUID, ...], as_json: bool) -> None:
+        from libs.service import parts_of
+
+        parts = parts_of(current_app)
+        results = []
+        for event_id in event_ids:
+            try:
+                state = parts.inbox.retry(event_id)
+            except LookupError:
+                raise click.ClickException(f"No parked event has the id {event_id}.") from None
+            with parts.db.transaction():
+                parts.audit.record("event.retried", target=f"event:{event_id}", after={"state": state})
+            results.append({"event_id": event_id, "state": state})
+        show(results, as_json=as_json)
+        if any(result["state"] != "handled" for result in results):
+            raise SystemExit(1)
+
+    return group
+
+
+def _audit() -> AppGroup:
+    group = AppGroup("audit", help="Who changed what in this service.")
+
+    @group.command("list", help="The newest entries first.")
+    @click.option("--target", help="Only of this thing, such as user:SUB.")
+    @click.option("--limit", default=50, show_default=True)
+    @command
+    def list_entries(target: str | None, limit: int, as_json: bool) -> None:
+        from libs.service import parts_of
+
+        rows = parts_of(current_app).audit.entries(target=target, limit=limit)
+        names: tuple[str, ...] = ("created_at", "actor", "action", "target", "reason", "correlation_id")
+        if as_json:
+            names = (*names, "before", "after")
+        show(
+            [{name: row._mapping[name] for name in names} for row in rows],
+            as_json=as_json,
+            empty="No entries.",
+        )
+
+    return group
+
+
+@click.command("health", help="What this service's /health would say. Exits 1 when unhealthy.")
+@command
+def _health(as_json: bool) -> None:
+    from libs.service import parts_of
+
+    components = parts_of(current_app).probe.components()
+    report = health_report(components)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        click.echo(f"status: {report['status']}")
+        show(
+            [
+                {
+                    "component": c.name,
+                    "status": c.status,
+                    "latency_ms": c.latency_ms,
+                    "details": c.details or None,
+                }
+                for c in components
+            ],
+            as_json=False,
+        )
+    if readiness_report(components)["failing"]:
+        raise SystemExit(1)
+
+
+@click.command("dbcheck", help="Resolve, connect, authenticate, query: where the way to the database ends.")
+@command
+def _dbcheck(as_json: bool) -> None:
+    from libs.service import parts_of
+
+    parts = parts_of(current_app)
+    url = urlsplit(parts.settings.DATABASE_URL)
+    host, port = url.hostname or "localhost", url.port or 5432
+    report: dict[str, Any] = {}
+
+    def step(name: str, action: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            result = action()
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise click.ClickException(f"{name} failed at {host}:{port}: {reason}") from None
+        report[name] = f"{(time.perf_counter() - began) * 1000:.1f} ms"
+        return result
+
+    def reach() -> None:
+        if not host.startswith("/"):
+            socket.create_connection((host, port), timeout=2).close()
+
+    step("resolve", lambda: socket.getaddrinfo(host, port))
+    step("connect", reach)
+    connection = step("authenticate", parts.db.engine.connect)
+    with connection:
+        step("query", lambda: connection.execute(sa.text("SELECT 1")))
+        value = lambda text: connection.execute(sa.text(text)).scalar_one_or_none()  # noqa: E731
+        report["server"] = value("SHOW server_version")
+        head = connection.execute(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL")).scalar_one()
+        report["migration"] = value("SELECT version_num FROM alembic_version") if head else None
+        active, maximum = value("SELECT count(*) FROM pg_stat_activity"), value("SHOW max_connections")
+        report["Active connections"] = f"{active} of {maximum}"
+        report["pool"] = parts.db.engine.pool.status()
+    show_one(report, as_json=as_json)
+
+
+@click.command("dbshell", help="A psql prompt on this service's database.")
+@command
+def _dbshell(as_json: bool) -> None:
+    from libs.service import parts_of
+
+    program = shutil.which("psql")
+    if program is None:
+        raise click.ClickException("psql is not installed on this machine.")
+    url = urlsplit(parts_of(current_app).settings.DATABASE_URL)
+    environment = dict(os.environ, PGPASSWORD=url.password or "")
+    arguments = ["--host", url.hostname or "localhost", "--port", str(url.port or 5432)]
+    arguments += ["--username", url.username or "postgres", url.path.lstrip("/")]
+    os.execve(program, [program, *arguments], environment)  # noqa: S606  the password stays out of the arguments

@@ -1,0 +1,198 @@
+"""PostgreSQL: naming convention, keys, aware UTC times, transactions, migrations."""
+
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from libs.settings import ServiceSettings
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+MIGRATION_LOCK_TIMEOUT_MS = 4000
+MIGRATION_STATEMENT_TIMEOUT_MS = 5000
+MIGRATION_ADVISORY_LOCK = 0x1D5EED
+PING_AFTER_IDLE_S = 5.0
+
+Timestamp = sa.DateTime(timezone=True)
+
+
+def utcnow() -> datetime:
+    """The present moment, aware, UTC."""
+    return datetime.now(UTC)
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID that sorts by time of making (RFC 9562 §5.7), so that new rows sit together in an index."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return uuid.UUID(int=value)
+
+
+class Database(SQLAlchemy):
+    """Flask-SQLAlchemy with the house's naming, and one way to change data: transaction()."""
+
+    def __init__(self) -> None:
+        base = type(
+            "Base", (DeclarativeBase,), {"metadata": sa.MetaData(naming_convention=NAMING_CONVENTION)}
+        )
+        # Values stay readable after the commit: flows hand models to doors.
+        super().__init__(model_class=base, session_options={"expire_on_commit": False})
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Commit what the block did, or nothing of it. A flow inside a flow joins the outer transaction."""
+        session: Session = self.session()
+        if "callbacks" in session.info:
+            yield session
+            return
+        callbacks: list[Callable[[], Any]] = []
+        session.info["callbacks"] = callbacks
+        try:
+            yield session
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            del session.info["callbacks"]
+        for callback in callbacks:
+            callback()
+
+    def after_commit(self, callback: Callable[[], Any]) -> None:
+        """Run the callback once the transaction under way is committed; never when it is rolled back."""
+        self.session().info["callbacks"].append(callback)
+
+
+def engine_options(settings: ServiceSettings) -> dict[str, Any]:
+    """Pool and time limits of a service's engine."""
+    return {
+        "pool_size": settings.DB_POOL_SIZE,
+        "max_overflow": settings.DB_MAX_OVERFLOW,
+        "pool_timeout": settings.DB_POOL_TIMEOUT_MS / 1000,
+        "pool_use_lifo": True,
+        # Error texts must not carry the values of a statement: some are secrets.
+        "hide_parameters": True,
+        "connect_args": {
+            "connect_timeout": settings.DB_CONNECT_TIMEOUT_S,
+            "application_name": f"id-{settings.SERVICE}",
+            "options": f"-c statement_timeout={settings.DB_STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+            " -c idle_in_transaction_session_timeout=60000",
+            # A server that went away without a word is noticed within the statement's own limit.
+            "tcp_user_timeout": settings.DB_STATEMENT_TIMEOUT_MS + 1000,
+        },
+    }
+
+
+def init_database(app: Flask, db: Database, settings: ServiceSettings, migrations: Path) -> None:
+    """Bind the service's database and migration history to its app."""
+    from flask_migrate import Migrate
+
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.sqlalchemy_url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(settings)
+    db.init_app(app)
+    Migrate(app, db, directory=str(migrations), compare_type=True, compare_server_default=False)
+    with app.app_context():
+        _ping_idle_connections(db.engine)
+        if hasattr(os, "register_at_fork"):
+            # A forked child must not speak on its parent's connections.
+            engine = db.engine
+            os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+
+
+def _ping_idle_connections(engine: sa.Engine) -> None:
+    """Test a pooled connection before use when it sat idle, so that a restarted server costs nobody an error.
+
+    Busy connections skip the extra round trip that pool_pre_ping would always make.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _note_time(connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ping(connection: Any, record: Any, proxy: Any) -> None:
+        idle_since = record.info.get("idle_since")
+        if idle_since is None or time.monotonic() - idle_since < PING_AFTER_IDLE_S:
+            return
+        try:
+            if not engine.dialect.do_ping(connection):
+                raise DisconnectionError
+        except Exception as error:
+            raise DisconnectionError from error
+
+
+def upgrade(app: Flask) -> None:
+    """Bring the app's database to its newest migration, in this process."""
+    from flask_migrate import upgrade as run_upgrade
+
+    with app.app_context():
+        run_upgrade(directory=app.extensions["migrate"].directory)
+
+
+def run_migrations() -> None:
+    """What every service's migrations/env.py does: one transaction under an advisory lock, with time limits.
+
+    A second migrator waits for the first and then finds nothing left to do.
+    """
+    from alembic import context
+    from flask import current_app
+
+    database: SQLAlchemy = current_app.extensions["migrate"].db
+    config = context.config
+    if not config.attributes.get("connection"):
+        url = database.engine.url
+        # An own connection: the pool's statement time-out is for requests.
+        engine = sa.create_engine(
+            url,
+            poolclass=sa.NullPool,
+            connect_args={
+                "connect_timeout": 5,
+                "options": f"-c lock_timeout={MIGRATION_LOCK_TIMEOUT_MS}"
+                f" -c statement_timeout={MIGRATION_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+            },
+        )
+        with engine.connect() as connection:
+            _migrate(context, connection, database)
+        engine.dispose()
+    else:
+        _migrate(context, config.attributes["connection"], database)
+
+
+def _migrate(context: Any, connection: sa.Connection, database: SQLAlchemy) -> None:
+    def no_empty_revisions(_context: Any, _revision: Any, directives: list[Any]) -> None:
+        if directives and directives[0].upgrade_ops is not None and directives[0].upgrade_ops.is_empty():
+            directives.clear()
+
+    with connection.begin():
+        connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+        connection.execute(sa.text("SET LOCAL statement_timeout = '60s'"))
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_ADVISORY_LOCK})
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = {MIGRATION_LOCK_TIMEOUT_MS}"))
+        connection.execute(sa.text(f"SET LOCAL statement_timeout = {MIGRATION_STATEMENT_TIMEOUT_MS}"))
+        context.configure(
+            connection=connection,
+            target_metadata=database.metadata,
+            compare_type=True,
+            process_revision_directives=no_empty_revisions,
+        )
+        context.run_migrations()

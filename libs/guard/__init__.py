@@ -1,0 +1,1 @@
+"""What stands between the suite and harm: limits, encryption, single-use tokens."""

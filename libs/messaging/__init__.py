@@ -1,0 +1,1 @@
+"""How services speak: events, outbox, inbox, worker."""

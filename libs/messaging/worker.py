@@ -1,0 +1,198 @@
+"""Celery: tasks as blueprints, the one worker app of a process, and a bare app that only sends."""
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, task_postrun, task_prerun
+from flask import Flask
+from kombu import Queue
+
+from libs.audit import acting_as
+from libs.observe.logs import correlation_id, get_logger, set_correlation_id, set_service
+from libs.observe.worker_health import accompany_worker
+from libs.settings import Settings
+
+log = get_logger("libs.worker")
+
+VISIBILITY_TIMEOUT_S = 120
+LONGEST_TASK_S = 60
+"""No task runs longer: beyond the visibility time-out the broker would hand it to a second worker."""
+CONCURRENCY = 4
+
+
+class Tasks:
+    """The tasks of one service, declared without a Celery app: `X.name` on queue `X`."""
+
+    def __init__(self, service: str):
+        self.service = service
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self._sender: Celery | None = None
+
+    def init_app(self, sender: Celery) -> None:
+        self._sender = sender
+
+    def task(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare a task under the function's own name. It must be safe to run twice."""
+        self.functions[f"{self.service}.{function.__name__}"] = function
+        return function
+
+    def send(self, name: str, *args: Any) -> bool:
+        """Queue one of this service's tasks. False when the broker is away: a sweep must find the work then."""
+        assert self._sender is not None, "tasks are not bound to an app"
+        try:
+            self._sender.send_task(
+                f"{self.service}.{name}",
+                args=list(args),
+                queue=self.service,
+                retry=False,
+                ignore_result=True,
+                headers={"correlation_id_of_request": correlation_id()},
+            )
+        except Exception as error:
+            log.warning("broker_away", task=f"{self.service}.{name}", error=type(error).__name__)
+            return False
+        return True
+
+
+def bare_celery(settings: Settings, name: str = "updspace-id") -> Celery:
+    """A Celery app with the house's configuration and no task of its own."""
+    app = Celery(name, broker=settings.REDIS_URL, set_as_current=False)
+    timeout = settings.REDIS_TIMEOUT_MS / 1000
+    app.conf.update(
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            # Without these a hung broker blocks a sender for many seconds.
+            "socket_timeout": max(timeout * 4, 2.0),
+            "socket_connect_timeout": max(timeout * 4, 1.0),
+            "retry_on_timeout": False,
+            "health_check_interval": 25,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_limit=4,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_create_missing_queues=True,
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_concurrency=CONCURRENCY,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        # A worker stopped by a deploy finishes what it holds.
+        worker_soft_shutdown_timeout=LONGEST_TASK_S,
+        timezone="UTC",
+        enable_utc=True,
+    )
+    return app
+
+
+def create_worker(*flask_apps: Flask) -> Celery:
+    """The one Celery app of this process: the tasks of these services, each in its own service's app context."""
+    from libs.service import parts_of
+
+    settings = parts_of(flask_apps[0]).settings
+    celery = bare_celery(settings)
+    queues = []
+    for flask_app in flask_apps:
+        parts = parts_of(flask_app)
+        queues.append(Queue(parts.name))
+        for name, function in parts.tasks.functions.items():
+            celery.task(_in_context(flask_app, parts.name, function), name=name, shared=False)
+    celery.conf.task_queues = queues
+    celery.conf.task_default_queue = queues[0].name
+    celery.conf.flask_apps = flask_apps
+    celery.set_default()
+    accompany_worker(flask_apps, int(os.environ.get("WORKER_PORT", "0")))
+    return celery
+
+
+def _in_context(flask_app: Flask, service: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        set_service(service)
+        set_correlation_id(_correlation_id_of(args))
+        with flask_app.app_context(), acting_as(f"task:{service}.{function.__name__}"):
+            return function(*args, **kwargs)
+
+    return run
+
+
+def _correlation_id_of(args: tuple[Any, ...]) -> str | None:
+    """An event brings its own; a task brings the one of the request that queued it."""
+    if args and isinstance(args[0], dict) and "correlation_id" in args[0]:
+        return args[0]["correlation_id"]
+    from celery import current_task
+
+    if current_task:
+        return (getattr(current_task.request, "headers", None) or {}).get(
+            "correlation_id_of_request"
+        ) or getattr(current_task.request, "correlation_id_of_request", None)
+    return None
+
+
+@setup_logging.connect
+def _keep_our_logs(**_: Any) -> None:
+    """Celery leaves logging alone when somebody listens here; configure_logs() has done it."""
+
+
+_started: dict[str, float] = {}
+
+
+@task_prerun.connect
+def _note_start(task_id: str = "", **_: Any) -> None:
+    _started[task_id] = time.monotonic()
+
+
+@task_postrun.connect
+def _log_task(task_id: str = "", task: Any = None, state: str = "", **_: Any) -> None:
+    started = _started.pop(task_id, time.monotonic())
+    name = getattr(task, "name", "")
+    # Sweeps run every few seconds: only their failures are news.
+    level = (
+        "debug"
+        if state == "SUCCESS" and name.rpartition(".")[2].startswith(("relay", "sweep", "count"))
+        else "info"
+    )
+    getattr(log, level)(
+        "task_done", task=name, state=state, duration_ms=round((time.monotonic() - started) * 1000, 1)
+    )
+
+
+def declare_event_tasks(tasks: Tasks, outbox: Any, inbox: Any) -> None:
+    """The tasks by which every service takes part in events; gateway/schedule.py runs the sweeps."""
+
+    def receive_event(envelope: dict[str, Any]) -> None:
+        """One event for this service."""
+        inbox.receive(envelope)
+
+    def confirm_events(subscriber: str, event_ids: list[str], parked: bool = False) -> None:
+        """A subscriber has these events of ours."""
+        outbox.confirm(subscriber, event_ids, parked=parked)
+
+    def relay_outbox() -> None:
+        """Send what no relay thread sent: leftovers of a crash, of an absent broker, of a lost confirmation."""
+        outbox.relay()
+
+    def sweep_inbox() -> None:
+        """Try again the events whose handling failed and is due."""
+        inbox.sweep()
+
+    def clear_events() -> None:
+        """Forget events that everybody confirmed or handled long ago, in bounded batches."""
+        for clear in (outbox.clear_confirmed, inbox.clear_handled):
+            deadline = time.monotonic() + LONGEST_TASK_S / 3
+            while clear() and time.monotonic() < deadline:
+                pass
+
+    for function in (receive_event, confirm_events, relay_outbox, sweep_inbox, clear_events):
+        tasks.task(function)

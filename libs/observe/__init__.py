@@ -1,0 +1,1 @@
+"""How the suite is seen from outside: health, metrics, logs."""

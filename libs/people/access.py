@@ -1,0 +1,116 @@
+"""Access: every route declares who may enter; nothing undeclared is served."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from flask import Flask, current_app, redirect, request
+from flask.typing import ResponseReturnValue
+from flask_babel import lazy_gettext
+
+from libs.audit import set_actor
+from libs.people import sessions
+from libs.web.problems import Problem
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may enter: kind `public`, `signed_in`, `staff` (one of `roles`), or `protocol` (a client of ours)."""
+
+    kind: str
+    roles: tuple[str, ...] = ()
+    why: str = ""
+
+
+class NotAllowed(Problem):
+    """The person is signed in, and this is not theirs to see."""
+
+    status, slug, title = 403, "not-allowed", lazy_gettext("You may not open this page")
+
+
+class SignInUnavailable(Problem):
+    """Redis is away, so that nobody can say who is signed in."""
+
+    status, slug = 503, "sign-in-unavailable"
+    title = lazy_gettext("We cannot check who you are right now")
+
+
+def _declare(view: View, access: Access) -> View:
+    view.access = access  # type: ignore[attr-defined]
+    return view
+
+
+def public(view: View) -> View:
+    """Anyone, signed in or not."""
+    return _declare(view, Access("public"))
+
+
+def signed_in(view: View) -> View:
+    """Whoever has a sign-in session; others go to sign in and come back."""
+    return _declare(view, Access("signed_in"))
+
+
+def staff(*roles: str) -> Callable[[View], View]:
+    """Whoever holds one of the roles; `admin` always does. `staff()` means any role at all."""
+    return lambda view: _declare(view, Access("staff", roles or ("admin", "reviewer", "support")))
+
+
+def protocol(why: str) -> Callable[[View], View]:
+    """Clients of the issuer, who prove themselves by the protocol: no cookie counts and no CSRF token is asked."""
+    return lambda view: _declare(view, Access("protocol", why=why))
+
+
+def current_session() -> sessions.Session:
+    """The signed-in person, in a view declared @signed_in or @staff."""
+    session = sessions.current_session()
+    assert session is not None, "only views declared @signed_in or @staff have a person"
+    return session
+
+
+def declared_access(app: Flask, endpoint: str) -> Access | None:
+    return getattr(app.view_functions[endpoint], "access", None)
+
+
+def init_access(app: Flask) -> None:
+    """Hold each request to what its route declares."""
+
+    @app.before_request
+    def _check() -> ResponseReturnValue | None:
+        if request.endpoint is None:
+            return None  # no such path: the 404 page follows
+        access = declared_access(app, request.endpoint)
+        if access is None:
+            raise RuntimeError(
+                f"{request.endpoint} declares no access: @public, @signed_in, @staff or @protocol"
+            )
+        if access.kind in ("public", "protocol"):
+            return None
+        try:
+            session = sessions.current_session()
+        except sessions.SessionsUnavailable as error:
+            raise SignInUnavailable(retry_after=5) from error
+        if session is None:
+            return _ask_to_sign_in()
+        set_actor(f"user:{session.sub}")
+        if access.kind == "staff" and not session.has_role(*access.roles):
+            raise NotAllowed
+        return None
+
+
+def _ask_to_sign_in() -> ResponseReturnValue:
+    """To the sign-in page, by way of /login/resume when there is a cookie whose copy is missing.
+
+    A POST gets its own form back, filled in, and signs in meanwhile: what was entered is not lost.
+    """
+    from libs.service import parts_of
+    from libs.web.csrf import show_form_again
+
+    parts = parts_of(current_app)
+    may_resume = sessions.has_cookie(parts.settings) and parts.name != "account"
+    if request.method not in ("GET", "HEAD"):
+        return show_form_again(must_sign_in=True)
+    path = request.full_path.rstrip("?")
+    return redirect(("/login/resume?" if may_resume else "/login?") + urlencode({"continue": path}), 303)

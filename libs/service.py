@@ -1,0 +1,232 @@
+"""Service assembly: one order in which every app of the suite is put together."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+from flask import Blueprint, Flask, Response, g, request
+
+from libs.audit import Audit, set_actor
+from libs.database import Database, init_database
+from libs.guard.keyring import KeyRing, derive
+from libs.guard.ratelimit import RateLimiter
+from libs.messaging.events import Event
+from libs.messaging.inbox import Handler, Inbox
+from libs.messaging.outbox import Outbox
+from libs.messaging.worker import Tasks, bare_celery, declare_event_tasks
+from libs.observe.health import Check, Probe, init_health, standard_checks
+from libs.observe.logs import configure_logs, correlation_id, get_logger, set_correlation_id, set_service
+from libs.observe.metrics import GaugeSamples, Metrics, init_metrics
+from libs.people.access import init_access
+from libs.people.sessions import Session
+from libs.settings import ServiceSettings, Settings
+from libs.web.client_address import ClientAddress
+from libs.web.csrf import init_csrf
+from libs.web.headers import init_headers
+from libs.web.languages import init_languages
+from libs.web.pages import init_pages
+from libs.web.problems import init_problems
+
+log = get_logger("libs.request")
+
+MAX_REQUEST_BYTES = 1024 * 1024
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What an app was assembled from; found again by parts_of(app)."""
+
+    name: str
+    settings: Any
+    redis: redis.Redis
+    metrics: Metrics
+    data_keys: KeyRing
+    limiter: RateLimiter
+    db: Any = None
+    audit: Any = None
+    outbox: Any = None
+    inbox: Any = None
+    tasks: Any = None
+    probe: Any = None
+    find_session: Callable[[str], Session | None] | None = None
+    """account alone: the session of a secret's digest from its row, where the copy is missing."""
+    gauges: Callable[[], GaugeSamples] | None = None
+    """The service's own gauges about the world, read by its worker."""
+    waiting: Callable[[], dict[str, int]] | None = None
+    """What waits for staff, by a word that the /admin page knows."""
+
+
+def parts_of(app: Flask) -> Parts:
+    parts: Parts = app.extensions["updspace_id"]
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """The bare instances of a service's extensions.py that keep something."""
+
+    db: Database
+    audit: Audit
+    outbox: Outbox
+    inbox: Inbox
+    tasks: Tasks
+
+
+def create_service(
+    import_name: str,
+    settings: Settings,
+    *,
+    name: str,
+    limiter: RateLimiter,
+    blueprints: Sequence[Blueprint],
+    stores: Stores | None = None,
+    handlers: Mapping[type[Event], Handler] | None = None,
+    commands: Iterable[click.Command] = (),
+    checks: Mapping[str, Check] | None = None,
+    failures: Mapping[str, str] | None = None,
+    find_session: Callable[[str], Session | None] | None = None,
+    gauges: Callable[[], GaugeSamples] | None = None,
+    waiting: Callable[[], dict[str, int]] | None = None,
+    serves_health: bool = True,
+) -> Flask:
+    """Assemble an app: logs, stores, messaging, request chain, pages, health, commands, in this order.
+
+    `checks` adds rows to /health; `failures` says what their failing means. `serves_health` is off for the
+    gateway's app, which answers for all.
+    """
+    app = Flask(import_name, static_folder=None)
+    configure_logs(settings, service=name)
+    _configure(app, settings)
+    parts = Parts(
+        name=name,
+        settings=settings,
+        redis=connect_redis(settings),
+        metrics=Metrics(name),
+        data_keys=KeyRing.parse(settings.DATA_ENCRYPTION_KEYS, setting="DATA_ENCRYPTION_KEYS"),
+        limiter=limiter,
+        find_session=find_session,
+        gauges=gauges,
+        waiting=waiting,
+    )
+    app.extensions["updspace_id"] = parts
+    folder = Path(app.root_path)
+    if stores is not None:
+        assert isinstance(settings, ServiceSettings)
+        parts.db, parts.audit, parts.outbox = stores.db, stores.audit, stores.outbox
+        parts.inbox, parts.tasks = stores.inbox, stores.tasks
+        init_database(app, stores.db, settings, folder / "migrations")
+        _init_messaging(app, parts, settings, handlers or {})
+
+    # The request chain, outermost first: who asks, under which id, may they, is it their own form, how often.
+    _init_request_log(app, name)
+    init_problems(app)
+    init_languages(app, folder / "translations")
+    init_pages(app, settings)
+    init_headers(app, settings)
+    init_csrf(app, settings)
+    init_access(app)
+    limiter.init_app(app, settings)
+    app.wsgi_app = ClientAddress(_KnownMethods(app.wsgi_app), settings.TRUSTED_PROXY_HOPS)  # type: ignore[method-assign]
+
+    metrics_text = init_metrics(app, parts.metrics)
+    standard, standard_failures = standard_checks(app)
+    parts.probe = Probe({**standard, **(checks or {})}, {**standard_failures, **(failures or {})})
+    if serves_health:
+        init_health(app, parts.probe, metrics_text)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    if stores is not None:
+        from libs.commands import standard_commands
+
+        for command in standard_commands():
+            app.cli.add_command(command)
+    for command in commands:
+        app.cli.add_command(command)
+    return app
+
+
+def _configure(app: Flask, settings: Settings) -> None:
+    app.config.update(
+        SECRET_KEY=derive(settings.SECRET_KEY, "browser").hex(),
+        SECRET_KEY_FALLBACKS=[derive(key, "browser").hex() for key in settings.SECRET_KEY_FALLBACKS],
+        SESSION_COOKIE_NAME="__Host-id_browser" if settings.is_secure else "id_browser",
+        SESSION_COOKIE_SECURE=settings.is_secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_PATH="/",
+        MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_REQUEST_BYTES,
+        PROPAGATE_EXCEPTIONS=False,
+        TRAP_HTTP_EXCEPTIONS=False,
+    )
+    app.url_map.strict_slashes = False
+
+
+def connect_redis(settings: Settings) -> redis.Redis:
+    """A client that gives up quickly: a request never waits long for what may be lost."""
+    timeout = settings.REDIS_TIMEOUT_MS / 1000
+    client: redis.Redis = redis.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        health_check_interval=30,
+        retry=None,
+    )
+    return client
+
+
+def _init_messaging(
+    app: Flask, parts: Parts, settings: ServiceSettings, handlers: Mapping[type[Event], Handler]
+) -> None:
+    sender = bare_celery(settings, name=parts.name)
+    event_keys = KeyRing.parse(settings.EVENT_ENCRYPTION_KEYS, setting="EVENT_ENCRYPTION_KEYS")
+    parts.tasks.init_app(sender)
+    parts.outbox.init_app(app, event_keys, sender)
+    parts.inbox.init_app(app, event_keys, sender, handlers)
+    declare_event_tasks(parts.tasks, parts.outbox, parts.inbox)
+
+
+class _KnownMethods:
+    """WSGI middleware: refuse methods nobody uses here, so that they cannot become metric labels."""
+
+    def __init__(self, app: Callable[..., Any]):
+        self.app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in METHODS:
+            start_response(
+                "405 Method Not Allowed", [("Allow", ", ".join(sorted(METHODS))), ("Content-Length", "0")]
+            )
+            return [b""]
+        return self.app(environ, start_response)
+
+
+def _init_request_log(app: Flask, name: str) -> None:
+    """A correlation id per request, taken from the gateway, and one log line when it is answered."""
+
+    @app.before_request
+    def _begin() -> None:
+        set_service(name)
+        set_actor("anonymous")
+        set_correlation_id(request.headers.get("X-Request-ID"))
+        g.began = time.perf_counter()
+
+    @app.after_request
+    def _end(response: Response) -> Response:
+        response.headers.setdefault("X-Request-ID", correlation_id() or "")
+        if request.path not in ("/healthz", "/readyz", "/health", "/metrics"):
+            log.info(
+                "request",
+                method=request.method,
+                # The path alone: queries hold tokens of mailed links.
+                path=request.path,
+                status=response.status_code,
+                duration_ms=round((time.perf_counter() - g.get("began", time.perf_counter())) * 1000, 1),
+            )
+        return response

@@ -1,0 +1,230 @@
+"""Settings: frozen, typed, read once from the environment; a bad one stops the start with a sentence."""
+
+import dataclasses
+import ipaddress
+import os
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+PLACEHOLDERS = ("change", "placeholder", "secret", "password", "example")
+MIN_SECRET_LENGTH = 32
+
+
+class SettingsError(Exception):
+    """A setting is missing or unusable; the message is one sentence that names the variable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every process of the suite reads. Field names are the names of the environment variables."""
+
+    ID_ENV: str = "production"
+    """development, staging or production; decides which conveniences exist and which settings are refused."""
+    PUBLIC_URL: str = ""
+    """The one origin and the issuer, without a trailing slash."""
+    SECRET_KEY: str = dataclasses.field(default="", repr=False)
+    """Shared by all services; every use derives its own key from it."""
+    SECRET_KEY_FALLBACKS: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    """Earlier values of SECRET_KEY, comma-separated, that still verify and open."""
+    DATA_ENCRYPTION_KEYS: str = dataclasses.field(default="", repr=False)
+    """`kid:base64 of 32 bytes`, comma-separated; the first seals, all open. May differ per service."""
+    EVENT_ENCRYPTION_KEYS: str = dataclasses.field(default="", repr=False)
+    """Same form, shared by all services, for sealed fields of events only."""
+    REDIS_URL: str = dataclasses.field(default="", repr=False)
+    """Redis or Valkey: what may be lost (session copies, limits, queues)."""
+    REDIS_TIMEOUT_MS: int = 250
+    """How long a request waits for Redis, milliseconds."""
+    TRUSTED_PROXY_HOPS: int = 0
+    """How many proxies of ours append to X-Forwarded-For."""
+    LOG_LEVEL: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    LOG_FORMAT: str = "json"
+    """json (a record per line) or console (for people)."""
+    SESSION_IDLE_LIFETIME: timedelta = timedelta(days=14)
+    """How long a sign-in session lives without being used, seconds; the life of its fast copy."""
+    ACCESS_TOKEN_LIFETIME: timedelta = timedelta(minutes=10)
+    """Longest life of an access token, seconds; denials are kept this long."""
+
+    @property
+    def is_development(self) -> bool:
+        return self.ID_ENV == "development"
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether people reach us over https, which decides cookie names, flags and HSTS."""
+        return self.PUBLIC_URL.startswith("https://")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the environment. Raises SettingsError with a sentence that names the variable."""
+        environ = with_launcher_environment(os.environ if environ is None else environ)
+        hints = typing.get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            raw = environ.get(field.name, "").strip()
+            if raw:  # an empty variable counts as unset
+                values[field.name] = _convert(field.name, raw, hints[field.name])
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    @classmethod
+    def load_or_exit(cls) -> Self:
+        """Read the environment; a bad setting ends the process with code 2 and its sentence on stderr."""
+        try:
+            return cls.load()
+        except SettingsError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(2) from None
+
+    def check(self) -> None:
+        """Refuse what must not start. Raises SettingsError; services add their own rules and call super."""
+        if self.ID_ENV not in ("development", "staging", "production"):
+            raise SettingsError(f"ID_ENV must be development, staging or production, not {self.ID_ENV!r}.")
+        url = urlsplit(self.PUBLIC_URL)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise SettingsError("PUBLIC_URL must name the origin people use, such as https://id.example.org.")
+        if url.path or url.query or url.fragment or url.username:
+            raise SettingsError(
+                "PUBLIC_URL must be an origin alone: scheme, host and port, no path and no slash."
+            )
+        if url.scheme == "http" and not (self.is_development and is_loopback(url.hostname)):
+            raise SettingsError("PUBLIC_URL must use https outside development on loopback.")
+        for name in ("SECRET_KEY", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS"):
+            check_secret(name, getattr(self, name))
+        for fallback in self.SECRET_KEY_FALLBACKS:
+            check_secret("SECRET_KEY_FALLBACKS", fallback)
+        # Imported here because the key ring raises SettingsError itself.
+        from libs.guard.keyring import KeyRing
+
+        for name in ("DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS"):
+            KeyRing.parse(getattr(self, name), setting=name)
+        if urlsplit(self.REDIS_URL).scheme not in ("redis", "rediss", "unix"):
+            raise SettingsError("REDIS_URL must be a redis:// or rediss:// URL.")
+        if self.LOG_LEVEL.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise SettingsError("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
+        if self.LOG_FORMAT not in ("json", "console"):
+            raise SettingsError("LOG_FORMAT must be json or console.")
+        if not 0 <= self.TRUSTED_PROXY_HOPS <= 5:
+            raise SettingsError("TRUSTED_PROXY_HOPS must be a number from 0 to 5.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings(Settings):
+    """What a service with a database of its own reads beside the common settings."""
+
+    DATABASE_URL: str = dataclasses.field(default="", repr=False)
+    """Read from SERVICE_DATABASE_URL (ACCOUNT_DATABASE_URL …)."""
+    DB_POOL_SIZE: int = 5
+    """Connections that a process keeps open."""
+    DB_MAX_OVERFLOW: int = 5
+    """Connections beyond the pool that a process may open under load."""
+    DB_POOL_TIMEOUT_MS: int = 2000
+    """How long a request waits for a free connection, milliseconds."""
+    DB_CONNECT_TIMEOUT_S: int = 2
+    """How long opening a connection may take, seconds."""
+    DB_STATEMENT_TIMEOUT_MS: int = 5000
+    """How long one statement may run, milliseconds."""
+
+    SERVICE: typing.ClassVar[str] = ""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        environ = dict(with_launcher_environment(os.environ if environ is None else environ))
+        # DATABASE_URL of the environment belongs to somebody else: each service has its own variable.
+        environ["DATABASE_URL"] = environ.get(cls.database_variable(), "")
+        return super().load(environ)
+
+    @classmethod
+    def database_variable(cls) -> str:
+        return f"{cls.SERVICE.upper()}_DATABASE_URL"
+
+    def check(self) -> None:
+        super().check()
+        if not self.DATABASE_URL.startswith(("postgresql://", "postgresql+psycopg2://", "postgres://")):
+            raise SettingsError(f"{self.database_variable()} must be a postgresql:// URL.")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database URL with its driver named, since SQLAlchemy 2.1 would read a bare one as psycopg 3."""
+        scheme, rest = self.DATABASE_URL.split("://", 1)
+        return f"postgresql+psycopg2://{rest}" if scheme in ("postgres", "postgresql") else self.DATABASE_URL
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith((".localhost", ".test")):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_secret(name: str, value: str) -> None:
+    """Refuse a missing, short or placeholder secret. Raises SettingsError."""
+    if not value:
+        raise SettingsError(f"{name} is not set.")
+    if len(value) < MIN_SECRET_LENGTH:
+        raise SettingsError(f"{name} is too short: {MIN_SECRET_LENGTH} characters are the least.")
+    if len(set(value)) < 8 or any(value.lower().startswith(word) for word in PLACEHOLDERS):
+        raise SettingsError(f"{name} looks like a placeholder: generate a random one.")
+
+
+def with_launcher_environment(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Add what the launcher of this checkout wrote to DATA_DIR/environment, when ID_ENV is unset and it lives.
+
+    A variable of the real environment wins, value by value. Raises SettingsError when the file is stale.
+    """
+    if environ.get("ID_ENV"):
+        return environ
+    folder = Path(environ.get("DATA_DIR") or Path(__file__).resolve().parent.parent / ".data")
+    file = folder / "environment"
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return environ
+    found = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    if not _is_alive(found.pop("LAUNCHER_PID", "")):
+        raise SettingsError(f"The suite in {folder} is not running: start it with make run.")
+    found.update({name: value for name, value in environ.items() if value})
+    return found
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _convert(name: str, raw: str, kind: Any) -> Any:
+    """Turn text into the field's type. Raises SettingsError."""
+    if isinstance(kind, types.UnionType):
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[
+                raw.lower()
+            ]
+        if kind is timedelta:
+            return timedelta(seconds=int(raw))
+        if typing.get_origin(kind) is tuple:
+            return tuple(part.strip() for part in raw.split(",") if part.strip())
+        if name == "PUBLIC_URL":
+            return raw.rstrip("/")
+        return kind(raw)
+    except (ValueError, KeyError):
+        wanted = {bool: "true or false", timedelta: "a number of seconds", int: "a whole number"}.get(
+            kind, kind
+        )
+        raise SettingsError(f"{name} must be {wanted}, not {raw!r}.") from None

@@ -1,0 +1,147 @@
+"""Problems: domain errors with a status, shown as RFC 9457 JSON to programs and as a page to people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+import sqlalchemy.exc
+from flask import Flask, Response, json, render_template, request
+from flask_babel import gettext, lazy_gettext
+from werkzeug.exceptions import HTTPException
+
+from libs.observe.logs import correlation_id, get_logger
+
+log = get_logger("libs.problems")
+
+
+class Problem(Exception):
+    """An error that a person or a client is told about. Subclasses sit beside the flow that raises them.
+
+    `title` and `detail` are public words; private detail goes into the cause (`raise X from Y`) and the log.
+    `errors` maps a field to its message.
+    """
+
+    status = 400
+    slug = "invalid-request"
+    title: Any = "Invalid request"
+
+    def __init__(
+        self, detail: Any = None, *, errors: Mapping[str, Any] | None = None, retry_after: int | None = None
+    ):
+        super().__init__(str(detail) if detail is not None else self.slug)
+        self.detail = detail
+        self.errors = dict(errors or {})
+        self.retry_after = retry_after
+
+
+class Unavailable(Problem):
+    """Something that the answer needs is away; trying again soon helps."""
+
+    status, slug, title = 503, "unavailable", lazy_gettext("We are having a short interruption")
+
+
+def wants_json() -> bool:
+    """Whether a program asks: an API path, or a client that prefers JSON to HTML."""
+    if request.path.startswith("/api/"):
+        return True
+    accept = request.accept_mimetypes
+    return (
+        accept["application/json"] > accept["text/html"]
+        or accept["application/problem+json"] > accept["text/html"]
+    )
+
+
+def problem_response(
+    status: int,
+    slug: str,
+    title: Any,
+    detail: Any = None,
+    *,
+    errors: Mapping[str, Any] | None = None,
+    retry_after: int | None = None,
+) -> Response:
+    """An error answer in the form its reader understands."""
+    if wants_json():
+        body = {"type": f"urn:updspace-id:problem:{slug}", "title": str(title), "status": status}
+        if detail:
+            body["detail"] = str(detail)
+        if errors:
+            body["errors"] = {field: str(message) for field, message in errors.items()}
+        body["correlation_id"] = correlation_id()
+        response = Response(json.dumps(body), status, content_type="application/problem+json")
+    else:
+        page = render_template(
+            "problem.html", status=status, title=title, detail=detail, correlation_id=correlation_id()
+        )
+        response = Response(page, status, content_type="text/html; charset=utf-8")
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def init_problems(app: Flask) -> None:
+    """Answer every error of the app; a 500 shows a correlation id and nothing else."""
+
+    @app.errorhandler(Problem)
+    def _problem(error: Problem) -> Response:
+        return problem_response(
+            error.status,
+            error.slug,
+            error.title,
+            error.detail,
+            errors=error.errors,
+            retry_after=error.retry_after or (5 if error.status == 503 else None),
+        )
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response:
+        status = error.code or 500
+        words = {
+            400: gettext("That request could not be understood"),
+            403: gettext("You may not open this page"),
+            404: gettext("There is nothing here"),
+            405: gettext("This page does not take that kind of request"),
+            413: gettext("That is too much at once"),
+            429: gettext("Too many tries in a short time"),
+        }
+        details = {
+            404: gettext("The address may be mistyped, or what was here has moved."),
+            429: gettext("Wait a little, then try again."),
+        }
+        retry_after = None
+        if error.response is not None and error.response.headers.get("Retry-After"):
+            retry_after = int(error.response.headers["Retry-After"])
+        slug = (error.name or "error").lower().replace(" ", "-")
+        if error.response is not None and status < 400:
+            return error.response  # type: ignore[return-value]  # a redirect that routing asked for
+        answer = problem_response(
+            status, slug, words.get(status, error.name), details.get(status), retry_after=retry_after
+        )
+        for name, value in error.get_headers():
+            if name.lower() == "allow":
+                answer.headers[name] = value
+        return answer
+
+    @app.errorhandler(sqlalchemy.exc.OperationalError)
+    @app.errorhandler(sqlalchemy.exc.InterfaceError)
+    @app.errorhandler(sqlalchemy.exc.TimeoutError)
+    @app.errorhandler(redis.RedisError)
+    def _away(error: Exception) -> Response:
+        log.error("store_away", error=type(error).__name__, kind=type(getattr(error, "orig", error)).__name__)
+        return problem_response(
+            503,
+            Unavailable.slug,
+            Unavailable.title,
+            gettext("Nothing that you did before is lost. Please try again in a moment."),
+            retry_after=5,
+        )
+
+    @app.errorhandler(Exception)
+    def _unexpected(error: Exception) -> Response:
+        log.error("unexpected_error", exc_info=error)
+        return problem_response(
+            500,
+            "internal-error",
+            gettext("Something went wrong on our side"),
+            gettext("We have a record of it under the number below. Please try again."),
+        )

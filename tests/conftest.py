@@ -1,0 +1,251 @@
+"""What all tests stand on: real PostgreSQL and Redis, migrated databases, the apps, a browser."""
+
+import base64
+import contextlib
+import importlib
+import io
+import logging
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+import structlog
+from flask import Flask
+
+from libs import database
+from libs.guard.keyring import KeyRing
+from libs.messaging.events import Event, contract
+from libs.people import sessions
+from libs.service import parts_of
+from tests.pages import ORIGIN, Browser
+
+SERVICES = ("account", "onboarding", "oidc", "notification")
+
+
+def _key(kid: str) -> str:
+    return f"{kid}:{base64.b64encode(os.urandom(32)).decode()}"
+
+
+@pytest.fixture(scope="session")
+def worker_number(request: pytest.FixtureRequest) -> int:
+    """0, or the number of this pytest-xdist worker."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    return int(worker.removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """URLs of PostgreSQL (an administrator's) and Redis; private ones are started where none are named."""
+    urls = {name: os.environ.get(f"TEST_{name}_URL", "") for name in ("DATABASE", "REDIS")}
+    if all(urls.values()):
+        yield urls
+        return
+    from gateway.servers import Postgres, Redis
+
+    folder = tmp_path_factory.mktemp("servers")
+    with contextlib.ExitStack() as running:
+        if not urls["DATABASE"]:
+            postgres = Postgres(folder / "postgres", durable=False).start(embedded=False)
+            running.callback(postgres.stop)
+            urls["DATABASE"] = postgres.url("postgres")
+        if not urls["REDIS"]:
+            redis_server = Redis(folder / "redis", durable=False).start(embedded=False)
+            running.callback(redis_server.stop)
+            urls["REDIS"] = redis_server.url()
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def environment(servers: dict[str, str], worker_number: int) -> Iterator[dict[str, str]]:
+    """Settings of a development suite on databases of this run's own; set as the process's environment."""
+    run = f"test_{os.getpid()}_{secrets.token_hex(3)}"
+    admin = sa.create_engine(
+        servers["DATABASE"].replace("postgresql://", "postgresql+psycopg2://", 1),
+        isolation_level="AUTOCOMMIT",
+    )
+    redis_url = urlsplit(servers["REDIS"])
+    number = int(redis_url.path.strip("/") or 0) + worker_number
+    settings = {
+        "ID_ENV": "development",
+        "PUBLIC_URL": ORIGIN,
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "DATA_ENCRYPTION_KEYS": _key("data1"),
+        "EVENT_ENCRYPTION_KEYS": _key("event1"),
+        "REDIS_URL": redis_url._replace(path=f"/{number}").geturl(),
+        "MAIL_FROM": "UpdSpace ID <id@updspace.test>",
+        "LOG_LEVEL": "INFO",
+    }
+    names = {service: f"{run}_{service}" for service in SERVICES}
+    with admin.connect() as connection:
+        for service, name in names.items():
+            connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+            settings[f"{service.upper()}_DATABASE_URL"] = (
+                urlsplit(servers["DATABASE"])._replace(path=f"/{name}").geturl()
+            )
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    yield settings
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    with admin.connect() as connection:
+        for name in names.values():
+            connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    admin.dispose()
+
+
+_apps: dict[str, Flask] = {}
+
+
+@pytest.fixture(scope="session")
+def make_app(environment: dict[str, str]) -> Callable[[str], Flask]:
+    """The app of a service, migrated; one per process, as in production."""
+
+    def make(name: str) -> Flask:
+        if name not in _apps:
+            app = importlib.import_module(f"services.{name}").create_app()
+            database.upgrade(app)
+            app.testing = False  # errors are answered as people see them
+            _apps[name] = app
+        return _apps[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def account_app(make_app: Callable[[str], Flask]) -> Flask:
+    return make_app("account")
+
+
+@pytest.fixture(scope="session")
+def onboarding_app(make_app: Callable[[str], Flask]) -> Flask:
+    return make_app("onboarding")
+
+
+@pytest.fixture(scope="session")
+def oidc_app(make_app: Callable[[str], Flask]) -> Flask:
+    return make_app("oidc")
+
+
+@pytest.fixture(scope="session")
+def notification_app(make_app: Callable[[str], Flask]) -> Flask:
+    return make_app("notification")
+
+
+@pytest.fixture
+def browser_of() -> Callable[..., Browser]:
+    """A new browser on an app."""
+    return Browser
+
+
+@pytest.fixture(autouse=True)
+def _no_limits_left_over(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test starts with nobody near a limit."""
+    if _apps:
+        client = parts_of(next(iter(_apps.values()))).redis
+        try:
+            keys = list(client.scan_iter(match="*rl:*", count=1000))
+            if keys:
+                client.delete(*keys)
+        except Exception:
+            pass
+    yield
+
+
+@pytest.fixture
+def log_text() -> Iterator[Callable[[], str]]:
+    """What the apps of this process wrote to their log since the test began."""
+    stream = io.StringIO()
+    handlers = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter)
+    ]
+    assert handlers, "ask for an app before its log"
+    before = [handler.setStream(stream) for handler in handlers if isinstance(handler, logging.StreamHandler)]
+    yield stream.getvalue
+    for handler, old in zip(handlers, before, strict=True):
+        if isinstance(handler, logging.StreamHandler) and old is not None:
+            handler.setStream(old)
+
+
+def sign_in_copy(
+    browser: Browser,
+    app: Flask,
+    *,
+    sub: str | None = None,
+    roles: list[str] | None = None,
+    claims: dict[str, Any] | None = None,
+    auth_time: int | None = None,
+    **overrides: Any,
+) -> sessions.Session:
+    """Sign a browser in as the other services see it: a real copy in Redis and its cookie."""
+    sub = sub or str(uuid.uuid4())
+    secret = sessions.make_secret()
+    values: dict[str, Any] = {
+        "sid": str(uuid.uuid4()),
+        "sub": sub,
+        "auth_time": auth_time or int(time.time()),
+        "amr": ["pwd"],
+        "acr": "1",
+        "roles": roles or [],
+        "status": "active",
+        "claims": {
+            "name": "Test Person",
+            "email": f"{sub[:8]}@people.test",
+            "email_verified": True,
+            **(claims or {}),
+        },
+        "claims_version": 1,
+        "absolute_end": int(time.time()) + 86400,
+    }
+    session = sessions.Session(**{**values, **overrides})
+    parts_of(app).redis.set(sessions.copy_key(sessions.secret_digest(secret)), session.to_json(), ex=3600)
+    browser.set_cookie(sessions.cookie_name(parts_of(app).settings), secret)
+    return session
+
+
+def recorded(app: Flask, kind: type[Event] | None = None) -> list[Event]:
+    """The events in the service's outbox, oldest first, opened."""
+    parts = parts_of(app)
+    keys = KeyRing.parse(parts.settings.EVENT_ENCRYPTION_KEYS, setting="EVENT_ENCRYPTION_KEYS")
+    with app.app_context():
+        rows = parts.db.session.execute(
+            sa.select(parts.outbox.events).order_by(parts.outbox.events.c.id)
+        ).all()
+        parts.db.session.rollback()
+    events = [contract(row.name).from_data(row.data, row.id, keys) for row in rows]
+    return [event for event in events if kind is None or isinstance(event, kind)]
+
+
+def envelope_of(app: Flask, event: Event, producer: str) -> dict[str, Any]:
+    """The event as another service's relay would send it to this app."""
+    keys = KeyRing.parse(parts_of(app).settings.EVENT_ENCRYPTION_KEYS, setting="EVENT_ENCRYPTION_KEYS")
+    event_id = database.uuid7()
+    return {
+        "name": event.NAME,
+        "event_id": str(event_id),
+        "occurred_at": database.utcnow().isoformat(),
+        "correlation_id": "test-correlation",
+        "producer": producer,
+        "data": event.to_data(event_id, keys),
+    }
+
+
+def receive(app: Flask, event: Event, producer: str) -> str:
+    """Deliver an event to the app's inbox, as its worker would; returns the inbox row's state."""
+    with app.app_context():
+        return parts_of(app).inbox.receive(envelope_of(app, event, producer))
+
+
+def run_command(app: Flask, *arguments: str, **options: Any) -> Any:
+    """Run a command of the service's CLI; returns click's result."""
+    return app.test_cli_runner().invoke(args=list(arguments), **options)

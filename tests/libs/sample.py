@@ -1,0 +1,161 @@
+"""A small service, assembled as the real ones are, on which the promises of libs are tested."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from flask import Blueprint, Flask, jsonify, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Mapped, mapped_column
+
+from libs.audit import Audit
+from libs.database import Database
+from libs.guard.ratelimit import RateLimiter
+from libs.messaging.events import AccountOpened, Event, MailRequested
+from libs.messaging.inbox import Inbox
+from libs.messaging.outbox import Outbox
+from libs.messaging.worker import Tasks
+from libs.people.access import current_session, protocol, public, signed_in, staff
+from libs.service import Stores, create_service
+from libs.settings import ServiceSettings
+from libs.web.problems import Problem
+
+# The name of a real service, so that its events find their way back to this inbox.
+NAME = "notification"
+
+db = Database()
+audit = Audit(db)
+outbox = Outbox(db, NAME)
+inbox = Inbox(db, NAME)
+tasks = Tasks(NAME)
+limiter = RateLimiter()
+stores = Stores(db=db, audit=audit, outbox=outbox, inbox=inbox, tasks=tasks)
+bp = Blueprint("sample", __name__)
+broken: set[str] = set()
+
+
+class Note(db.Model):  # type: ignore[name-defined,misc]
+    __tablename__ = "notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(ServiceSettings):
+    SERVICE: ClassVar[str] = NAME
+
+
+class TooShort(Problem):
+    status, slug, title = 422, "too-short", "Too short"
+
+
+@bp.get("/open")
+@public
+def open_page() -> str:
+    return "open"
+
+
+@bp.route("/mine", methods=["GET", "POST"])
+@signed_in
+def mine() -> str:
+    return current_session().sub
+
+
+@bp.get("/desk")
+@staff("reviewer")
+def desk() -> str:
+    return "desk"
+
+
+@bp.post("/machine")
+@protocol("clients of the issuer bring no cookie")
+def machine() -> str:
+    return "machine"
+
+
+@bp.get("/undeclared")
+def undeclared() -> str:
+    return "nobody may see this"
+
+
+@bp.get("/crash")
+@public
+def crash() -> str:
+    raise RuntimeError("hunter2 password=hunter2")
+
+
+@bp.get("/database-error")
+@public
+def database_error() -> str:
+    from sqlalchemy import text
+
+    db.session.execute(text("SELECT pg_sleep(:n) / 0"), {"n": 0})
+    return "never"
+
+
+@bp.route("/api/v1/notes", methods=["POST"])
+@public
+def api_note() -> ResponseReturnValue:
+    text = (request.get_json(silent=True) or {}).get("text", "")
+    if len(text) < 3:
+        raise TooShort("Write three letters or more.", errors={"text": "Three letters are the least."})
+    return jsonify(id=write_note(text=text)), 201
+
+
+@bp.post("/limited")
+@limiter.limit("login", "3 per minute")
+@public
+def limited() -> str:
+    return "in"
+
+
+def write_note(*, text: str, fail: bool = False) -> int:
+    """A flow: a row, an audit entry, an event."""
+    with db.transaction() as session:
+        note = Note(text=text)
+        session.add(note)
+        session.flush()
+        audit.record("note.written", target=f"note:{note.id}", after={"text": text, "token": "abc"})
+        outbox.record(
+            MailRequested(
+                template="note",
+                recipient="a@b.test",
+                locale="en",
+                context={"text": text},
+                deduplication_key=text,
+            )
+        )
+        if fail:
+            raise TooShort
+        return note.id
+
+
+handled: list[Any] = []
+
+
+def handle(event: Event) -> None:
+    key = getattr(event, "deduplication_key", None) or getattr(event, "application_id", "")
+    with db.transaction() as session:
+        session.add(Note(text=f"handled {key}"))
+    if key in broken:
+        raise ValueError(f"cannot handle {key}")
+    handled.append(event)
+
+
+@tasks.task
+def remember(text: str) -> None:
+    """A task of the sample service."""
+    with db.transaction() as session:
+        session.add(Note(text=text))
+
+
+def create_app(settings: SampleSettings | None = None) -> Flask:
+    settings = settings or SampleSettings.load_or_exit()
+    return create_service(
+        __name__,
+        settings,
+        name=NAME,
+        limiter=limiter,
+        stores=stores,
+        blueprints=[bp],
+        handlers={MailRequested: handle, AccountOpened: handle},
+    )

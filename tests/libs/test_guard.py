@@ -1,0 +1,122 @@
+"""Keys, tickets, tokens, limits."""
+
+import os
+import time
+
+import pytest
+import redis
+from flask import Flask
+
+from libs.guard import ratelimit, single_use
+from libs.guard.keyring import CannotOpen, KeyRing
+from libs.people import handover
+from libs.service import parts_of
+from tests.libs import sample
+from tests.pages import Browser
+
+
+def ring(*kids: str) -> KeyRing:
+    return KeyRing({kid: os.urandom(32) for kid in kids})
+
+
+def test_sealed_content_opens_only_where_it_belongs() -> None:
+    keys = ring("a")
+    sealed = keys.seal(b"seed", "users.seed:1")
+    assert keys.open(sealed, "users.seed:1") == b"seed"
+    with pytest.raises(CannotOpen):
+        keys.open(sealed, "users.seed:2")
+
+
+def test_the_first_key_seals_and_old_ones_open() -> None:
+    old = ring("a")
+    sealed = old.seal(b"seed", "x")
+    both = KeyRing({"b": os.urandom(32), **old.keys})
+    assert both.open(sealed, "x") == b"seed"
+    assert not both.is_current(sealed)
+    assert both.is_current(both.seal(b"seed", "x"))
+
+
+@pytest.mark.parametrize("damage", ["", "a:", "a:!!!!", "zz:AAAA", "a:" + "A" * 80, "no colon"])
+def test_damaged_text_never_opens(damage: str) -> None:
+    with pytest.raises(CannotOpen):
+        ring("a").open(damage, "x")
+
+
+def test_a_ticket_is_for_one_purpose_and_one_service(sample_settings: sample.SampleSettings) -> None:
+    ticket = handover.seal_ticket(sample_settings, purpose="enrol", audience="account", content={"n": 1})
+    assert handover.open_ticket(sample_settings, ticket, purpose="enrol", audience="account") == {"n": 1}
+    for purpose, audience in (("logout", "account"), ("enrol", "oidc")):
+        with pytest.raises(handover.InvalidTicket):
+            handover.open_ticket(sample_settings, ticket, purpose=purpose, audience=audience)
+
+
+def test_a_ticket_ends_after_ten_minutes(
+    sample_settings: sample.SampleSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = handover.seal_ticket(sample_settings, purpose="enrol", audience="account", content={})
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 601)
+    with pytest.raises(handover.InvalidTicket):
+        handover.open_ticket(sample_settings, ticket, purpose="enrol", audience="account")
+
+
+def test_tokens_are_long_random_and_stored_as_hashes() -> None:
+    token, stored = single_use.make()
+    assert len(token) == 43
+    assert token not in stored
+    assert single_use.matches(token, stored)
+    assert not single_use.matches(single_use.make()[0], stored)
+
+
+def test_the_fourth_try_is_refused_with_retry_after(sample_app: Flask) -> None:
+    browser = Browser(sample_app, ip="203.0.113.9")
+    token = csrf_of(browser)
+    statuses = [browser.post("/limited", {"csrf_token": token}).status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert 1 <= int(browser.page.headers["Retry-After"]) <= 61  # type: ignore[union-attr]
+    assert 'scope="login"' in Browser(sample_app).get("/metrics").text
+
+
+def test_limits_are_found_and_reset_for_one_address(sample_app: Flask) -> None:
+    parts = parts_of(sample_app)
+    for ip in ("10.0.0.1", "10.0.0.11"):
+        browser = Browser(sample_app, ip=ip)
+        browser.post("/limited", {"csrf_token": csrf_of(browser)})
+    found = list(ratelimit.find_keys(parts.redis, parts.settings, ip="10.0.0.1"))
+    assert found
+    assert all("rl:login:ip:10.0.0.1:" in key for key in found)
+    ratelimit.reset(parts.redis, parts.settings, ip="10.0.0.1")
+    assert not list(ratelimit.find_keys(parts.redis, parts.settings, ip="10.0.0.1"))
+    assert list(ratelimit.find_keys(parts.redis, parts.settings, ip="10.0.0.11"))
+
+
+def test_with_redis_away_limits_count_here_at_a_quarter(
+    sample_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = sample.limiter.limiter
+    storage = limiter.storage
+    away = redis.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
+    scripts = [name for name in vars(storage) if name.startswith("lua_")]
+    assert scripts, "the storage of limits has changed its shape"
+
+    def refuse(*_: object, **__: object) -> None:
+        away.ping()
+
+    for name in scripts:
+        monkeypatch.setattr(storage, name, refuse)
+    monkeypatch.setattr(storage, "check", lambda: False)
+    try:
+        browser = Browser(sample_app, ip="203.0.113.77")
+        token = csrf_of(browser)
+        statuses = [browser.post("/limited", {"csrf_token": token}).status_code for _ in range(3)]
+        assert statuses == [200, 429, 429], "three a minute become one"
+    finally:
+        limiter._storage_dead = False
+
+
+def csrf_of(browser: Browser) -> str:
+    """A CSRF token of this browser, from the page that a form without one gets."""
+    browser.post("/limited", {})
+    from tests.pages import forms_of
+
+    return dict(forms_of(browser.text)[0].fields)["csrf_token"]

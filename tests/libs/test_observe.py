@@ -1,0 +1,128 @@
+"""Health, metrics, logs."""
+
+import threading
+import time
+
+from flask import Flask
+
+from libs.observe.health import Component, Probe, health_report
+from libs.observe.logs import redact
+from libs.observe.metrics import Metrics, World, exposition
+from libs.service import parts_of
+from tests.libs import sample
+from tests.pages import Browser
+
+
+def test_health_names_what_it_looked_at(sample_app: Flask) -> None:
+    report = Browser(sample_app).get("/health").json
+    rows = {row["name"]: row for row in report["components"]}  # type: ignore[index]
+    assert {"database", "cache", "events", "workers"} <= set(rows)
+    assert rows["database"]["status"] == "healthy"
+    assert rows["database"]["latency_ms"] >= 0
+    assert report["version"].startswith("1.0.0")  # type: ignore[index]
+
+
+def test_a_hung_check_counts_as_failed_and_holds_nobody_up() -> None:
+    release = threading.Event()
+    started: list[int] = []
+
+    def hang() -> Component:
+        started.append(1)
+        release.wait(30)
+        return Component("database")
+
+    probe = Probe({"database": hang, "cache": lambda: Component("cache")}, {"database": "unhealthy"})
+    rows = {row.name: row.status for row in probe.components()}
+    assert rows == {"database": "unhealthy", "cache": "healthy"}
+    time.sleep(2.2)
+    assert len(started) == 1, "a check that hangs is not started again and again"
+    release.set()
+
+
+def test_two_hundred_callers_cost_one_probe_a_second() -> None:
+    count: list[int] = []
+
+    def check() -> Component:
+        count.append(1)
+        return Component("cache")
+
+    probe = Probe({"cache": check})
+    threads = [threading.Thread(target=probe.components) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(count) <= 10
+
+
+def test_a_failure_shows_no_error_text() -> None:
+    def fail() -> Component:
+        raise RuntimeError("host db-17.internal refused user admin")
+
+    report = health_report(Probe({"database": fail}, {"database": "unhealthy"}).components())
+    assert report["status"] == "unhealthy"
+    assert "db-17" not in str(report)
+
+
+def test_liveness_asks_nothing(sample_app: Flask) -> None:
+    assert Browser(sample_app).get("/healthz").json == {"status": "alive"}
+
+
+def test_requests_are_timed_by_route_not_by_path(sample_app: Flask) -> None:
+    Browser(sample_app).get("/open")
+    Browser(sample_app).get("/no-such-path-12345")
+    text = Browser(sample_app).get("/metrics").text
+    assert (
+        'id_http_request_duration_seconds_count{method="GET",route="/open",service="notification",status="200"}'
+        in text
+    )
+    assert "no-such-path-12345" not in text
+
+
+def test_an_invented_method_becomes_no_label(sample_app: Flask) -> None:
+    assert Browser(sample_app).open("/open", method="BREW").status_code == 405
+    assert "BREW" not in Browser(sample_app).get("/metrics").text
+
+
+def test_metrics_of_several_apps_merge_into_one_family() -> None:
+    first, second = Metrics("account"), Metrics("oidc")
+    first.login_attempts.inc()
+    second.tokens_issued.labels(grant="authorization_code").inc()
+    text = exposition([first.registry, second.registry]).decode()
+    assert text.count("# TYPE id_auth_login_attempts_total counter") == 1
+    assert "id_auth_login_attempts_total 1.0" in text
+    assert 'id_oidc_token_issued_total{grant="authorization_code"} 1.0' in text
+    assert 'id_auth_login_failure_reason_total{reason="bad_password"} 0.0' in text
+
+
+def test_a_source_that_is_away_leaves_a_gap_and_nothing_else() -> None:
+    def away() -> list[tuple[str, str, dict[str, str], float]]:
+        raise ConnectionError
+
+    world = World([away, lambda: [("id_events_pending", "text", {"service": "a"}, 3)]])
+    assert 'id_events_pending{service="a"} 3.0' in exposition([], world).decode()
+
+
+def test_secrets_never_reach_a_record() -> None:
+    record = redact(
+        {
+            "password": "hunter2",
+            "nested": {"refresh_token": "abc", "token_type": "Bearer"},
+            "note": "went to https://a:b@host/?token=abc&x=1 with Bearer abcdefghijk",
+            "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
+            "kid": "k1",
+        }
+    )
+    text = str(record)
+    assert "hunter2" not in text
+    assert "abc" not in text
+    assert record["nested"]["token_type"] == "Bearer"
+    assert record["kid"] == "k1"
+
+
+def test_the_audit_says_who_did_what_without_secrets(sample_app: Flask) -> None:
+    with sample_app.app_context():
+        number = sample.write_note(text=f"audited {time.time_ns()}")
+        entry = parts_of(sample_app).audit.entries(target=f"note:{number}")[0]
+    assert entry.action == "note.written"
+    assert entry.after["token"] == "[redacted]"

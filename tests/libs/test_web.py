@@ -1,0 +1,129 @@
+"""Headers, redirects, addresses, problems, languages."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from libs.web.client_address import parse_address
+from libs.web.redirects import safe_path
+from tests.pages import Browser
+
+
+@pytest.mark.parametrize("target", ["/", "/account?tab=1", "/oauth2/authorize/abc"])
+def test_paths_of_ours_are_followed(target: str) -> None:
+    assert safe_path(target) == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        None,
+        "",
+        "//evil.test",
+        "/\\evil.test",
+        "\\\\evil.test",
+        "https://evil.test",
+        "javascript:alert(1)",
+        "/\t/evil.test",
+        "/\r\nSet-Cookie: a=b",
+        "evil.test",
+        " /x",
+        "/" + "a" * 5000,
+    ],
+)
+def test_nothing_leads_to_another_origin(target: str | None) -> None:
+    assert safe_path(target, "/home") == "/home"
+
+
+def test_every_page_carries_the_headers(sample_app: Flask) -> None:
+    headers = Browser(sample_app).get("/open").headers
+    assert "unsafe-inline" not in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_pages_with_a_token_in_the_address_send_no_referrer(sample_app: Flask) -> None:
+    assert Browser(sample_app).get("/open?token=x").headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("x' OR 1", None),
+    ],
+)
+def test_addresses_have_one_form(text: str, address: str | None) -> None:
+    assert parse_address(text) == address
+
+
+def test_what_strangers_write_into_x_forwarded_for_changes_nothing(sample_app: Flask) -> None:
+    from libs.web.client_address import ClientAddress
+
+    seen = []
+
+    def app(environ: dict[str, str], _start: object) -> list[bytes]:
+        seen.append(environ["REMOTE_ADDR"])
+        return []
+
+    for header, hops, expected in (
+        ("6.6.6.6, 203.0.113.5", 1, "203.0.113.5"),
+        ("6.6.6.6", 0, "127.0.0.1"),
+        ("garbage", 1, "127.0.0.1"),
+        ("6.6.6.6, 203.0.113.5, 10.0.0.2", 2, "203.0.113.5"),
+        ("", 2, "127.0.0.1"),
+    ):
+        ClientAddress(app, hops)({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_FOR": header}, None)  # type: ignore[arg-type]
+        assert seen[-1] == expected, header
+
+
+def test_a_500_shows_a_correlation_id_and_nothing_else(
+    sample_app: Flask, log_text: Callable[[], str]
+) -> None:
+    page = Browser(sample_app).get("/crash")
+    assert page.status_code == 500
+    assert "hunter2" not in page.text
+    assert page.headers["X-Request-ID"] in page.text
+    assert "unexpected_error" in log_text()
+    assert "password=hunter2" not in log_text()
+
+
+def test_an_api_answers_problems_as_json(sample_app: Flask) -> None:
+    page = Browser(sample_app).post("/api/v1/notes", json={"text": "x"})
+    assert page.status_code == 422
+    assert page.content_type == "application/problem+json"
+    assert page.json["type"] == "urn:updspace-id:problem:too-short"  # type: ignore[index]
+    assert page.json["errors"] == {"text": "Three letters are the least."}  # type: ignore[index]
+
+
+def test_an_unknown_page_says_what_to_do_in_the_readers_language(sample_app: Flask) -> None:
+    page = Browser(sample_app).get("/nowhere", headers={"Accept-Language": "ru", "Accept": "text/html"})
+    assert page.status_code == 404
+    assert "Здесь ничего нет" in page.text
+    assert '<html lang="ru">' in page.text
+
+
+def test_a_chosen_language_stays(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    assert "Здесь" not in browser.get("/nowhere").text
+    browser.get("/nowhere?language=ru")
+    assert "Здесь ничего нет" in browser.get("/nowhere").text
+
+
+def test_a_request_can_be_found_in_the_logs_by_its_id(sample_app: Flask, log_text: Callable[[], str]) -> None:
+    Browser(sample_app).get("/open?token=very-secret", headers={"X-Request-ID": "req-12345678"})
+    lines = [json.loads(line) for line in log_text().splitlines()]
+    line = next(line for line in lines if line["event"] == "request")
+    assert line["correlation_id"] == "req-12345678"
+    assert {"timestamp", "level", "service", "logger", "event"} <= set(line)
+    assert "very-secret" not in json.dumps(lines)
+
+
+def test_a_request_id_that_is_no_id_is_replaced(sample_app: Flask) -> None:
+    page = Browser(sample_app).get("/open", headers={"X-Request-ID": 'x"; evil'})
+    assert page.headers["X-Request-ID"] != 'x"; evil'
