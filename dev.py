@@ -232,7 +232,8 @@ def suite() -> int:
 
 def test(*arguments: str) -> int:
     """Run the tests on real servers; arguments go to pytest (make test ARGS="tests/oidc -k token")."""
-    return _pytest("not soak and not bench", *arguments, "--cov", "--cov-report=term:skip-covered")
+    coverage = [] if "--no-cov" in arguments else ["--cov", "--cov-report=term:skip-covered"]
+    return _pytest("not soak and not bench", *coverage, *(part for part in arguments if part != "--no-cov"))
 
 
 def soak(*arguments: str) -> int:

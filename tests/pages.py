@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
+import requests
 from werkzeug.test import Client, TestResponse
 
 ORIGIN = "http://localhost:8000"
@@ -70,10 +71,12 @@ def forms_of(html: str) -> list[Form]:
 class Browser:
     """Cookies, links and forms on a WSGI app; redirects are followed only when told (`follow=True`)."""
 
+    origin = ORIGIN
+
     def __init__(self, app: Any, *, ip: str = "127.0.0.1"):
         self.client = Client(app, TestResponse)
         self.ip = ip
-        self.page: TestResponse | None = None
+        self.page: Any = None
         self.url = ORIGIN + "/"
 
     @property
@@ -132,7 +135,7 @@ class Browser:
         merged: dict[str, list[str]] = {}
         for name, value in data:
             merged.setdefault(name, []).append(value)
-        return self.post(target, data=merged, headers={"Origin": ORIGIN}, follow=follow)
+        return self.post(target, data=merged, headers={"Origin": self.origin}, follow=follow)
 
     def find_form(self, button: str | None, fields: dict[str, Any]) -> tuple[Form, dict[str, str]]:
         """The form that has this button, else the first POST form with all these fields."""
@@ -163,4 +166,32 @@ class Browser:
 
     def _is_ours(self, location: str) -> bool:
         target = urlsplit(urljoin(self.url, location))
-        return f"{target.scheme}://{target.netloc}" == ORIGIN
+        return f"{target.scheme}://{target.netloc}" == self.origin
+
+
+class HTTPBrowser(Browser):
+    """The same over real HTTP, for suites that run in processes of their own."""
+
+    def __init__(self, origin: str, *, verify: bool | str = True):
+        self.origin = origin
+        self.http = requests.Session()
+        self.http.verify = verify
+        self.http.headers["Accept"] = "text/html"
+        self.page = None
+        self.url = origin + "/"
+
+    def open(self, path: str, *, method: str = "GET", follow: bool = False, **options: Any) -> Any:
+        url = urljoin(self.url, path)
+        if "query_string" in options:
+            options["params"] = options.pop("query_string")
+        self.page = self.http.request(method, url, allow_redirects=False, timeout=30, **options)
+        self.url = url
+        while follow and self.page.status_code in (301, 302, 303, 307) and self._is_ours(self.location):
+            self.open(self.location)
+        return self.page
+
+    def cookie(self, name: str) -> str | None:
+        return self.http.cookies.get(name)
+
+    def set_cookie(self, name: str, value: str) -> None:
+        self.http.cookies.set(name, value)

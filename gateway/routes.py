@@ -1,0 +1,182 @@
+"""The route table of the suite: who answers which path. nginx is rendered from it, the all-in-one reads it.
+
+Both front doors also take from here what is refused before any service sees it, so that a path cannot mean
+one thing at the door and another behind it.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, StrictUndefined
+
+SERVICES = ("account", "onboarding", "oidc", "notification")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+HEALTH_PATHS = ("/health", "/healthz", "/readyz")
+TEMPLATE = Path(__file__).with_name("nginx.conf.template")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row: `path` alone, or with `is_tree` the path itself and everything below it."""
+
+    owner: str
+    path: str
+    is_tree: bool = False
+    is_for_development: bool = False
+
+    def takes(self, path: str) -> bool:
+        return path == self.path or (self.is_tree and path.startswith(f"{self.path}/"))
+
+
+def _rows(owner: str, *patterns: str, is_for_development: bool = False) -> tuple[Route, ...]:
+    return tuple(
+        Route(owner, pattern.removesuffix("*"), pattern.endswith("*"), is_for_development)
+        for pattern in patterns
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    *_rows("gateway", "/", *HEALTH_PATHS, "/docs", "/openapi.json", "/static*", "/admin"),
+    *_rows("gateway", "/favicon.ico", "/robots.txt", "/.well-known/security.txt"),
+    *_rows("gateway", "/demo*", is_for_development=True),
+    *_rows("account", "/login*", "/logout", "/enrol*", "/account*", "/password*", "/link*"),
+    *_rows("account", "/.well-known/change-password", "/api/v1/me*", "/api/v1/users*"),
+    *_rows("account", "/admin/users*", "/admin/login-events*", "/admin/events/account*"),
+    *_rows("onboarding", "/apply*", "/activate*", "/invitations*"),
+    *_rows("onboarding", "/api/v1/applications*", "/api/v1/invitations*"),
+    *_rows("onboarding", "/admin/applications*", "/admin/invitations*", "/admin/policies*"),
+    *_rows("onboarding", "/admin/events/onboarding*"),
+    *_rows("oidc", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"),
+    *_rows("oidc", "/.well-known/webfinger", "/.well-known/jwks.json", "/oauth2*", "/device*"),
+    *_rows("oidc", "/account/apps*", "/api/v1/clients*", "/admin/clients*", "/admin/keys*"),
+    *_rows("oidc", "/admin/events/oidc*"),
+    *_rows("notification", "/api/v1/messages*", "/api/v1/mail-feedback", "/admin/messages*"),
+    *_rows("notification", "/admin/events/notification*"),
+    *_rows("notification", "/dev/mailbox*", is_for_development=True),
+)
+_LONGEST_FIRST = sorted(ROUTES, key=lambda route: len(route.path), reverse=True)
+
+
+def owner_of(path: str, *, is_development: bool) -> str | None:
+    """Who answers a decoded path: the longest row that takes it; None where the gateway says 404."""
+    for route in _LONGEST_FIRST:
+        if route.takes(path) and (is_development or not route.is_for_development):
+            return route.owner
+    return None
+
+
+# A request target (path and query, as sent) that some server on the way could read differently from another:
+# not plain ASCII, absolute, with a fragment, `//`, a `.` or `..` segment, `;` or `\`, a broken escape, or one of
+# those characters (or `/ ? #`, a control character, or `%` itself) escaped. The pattern is Python's and nginx's.
+ODD_TARGET = (
+    r"^(?!/)|#|^[^?]*(?:[^\x21-\x7e]|//|[;\\]|/\.{1,2}(?:[/?]|$)"
+    r"|%(?![0-9A-Fa-f][0-9A-Fa-f])|%(?:2[eEfF53]|3[bBfF]|5[cC]|[01][0-9A-Fa-f]|7[fF]))"
+)
+_ODD_TARGET = re.compile(ODD_TARGET)
+
+
+def is_odd(target: str) -> bool:
+    """Whether the front doors refuse this request target with 400."""
+    return _ODD_TARGET.search(target) is not None
+
+
+# What services or their libraries could believe. Set by the gateway or absent, whatever came from outside;
+# spellings with an underscore never pass: nginx and gunicorn drop them.
+STRIPPED_HEADERS = (
+    "Forwarded",
+    "Proxy",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Server",
+    "X-Forwarded-Ssl",
+    "X-HTTP-Method-Override",
+    "X-Original-URL",
+    "X-Real-IP",
+    "X-Rewrite-URL",
+    "X-Script-Name",
+)
+
+
+def render_nginx(environ: Mapping[str, str]) -> str:
+    """The text of nginx.conf for this environment. Raises SettingsError for a setting that cannot be.
+
+    Reads PUBLIC_URL, ID_ENV, TRUSTED_PROXY_HOPS and the *_UPSTREAM settings, and of its own:
+    HTTP_PORT (8000), HTTPS_PORT (8443), TLS_CERTIFICATE and TLS_CERTIFICATE_KEY (no https without them),
+    NGINX_FOLDER (temporary files and pid; /tmp), NGINX_ADDRESS (loopback in development, else all addresses),
+    NGINX_WORKERS (auto).
+    """
+    from gateway.door_pages import door_pages
+    from gateway.settings import GatewaySettings
+
+    # No secret is needed here, so that nginx's container holds none.
+    known = {name: environ[name] for name in GatewaySettings.upstream_names() if environ.get(name)}
+    settings = GatewaySettings(
+        ID_ENV=environ.get("ID_ENV") or "production", PUBLIC_URL=environ.get("PUBLIC_URL", "").rstrip("/"), **known
+    )
+    settings.check_public_url()
+    settings.check_upstreams()
+    public = urlsplit(settings.PUBLIC_URL)
+    host = f"[{public.hostname}]" if ":" in (public.hostname or "") else str(public.hostname)
+    hops = int(environ.get("TRUSTED_PROXY_HOPS") or 1)
+    template = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    template.filters["quoted"] = _quoted
+    return template.from_string(TEMPLATE.read_text()).render(
+        upstreams={owner: settings.upstream(owner) for owner in ("gateway", *SERVICES)},
+        routes=[row for row in ROUTES if settings.is_development or not row.is_for_development],
+        health_paths=HEALTH_PATHS,
+        odd_target=ODD_TARGET,
+        stripped_headers=STRIPPED_HEADERS,
+        pages=door_pages(),
+        public_url=settings.PUBLIC_URL,
+        is_secure=settings.is_secure,
+        host=host,
+        other_names=[name for name in LOOPBACK_NAMES if settings.is_development and name != host],
+        # Behind an Ingress plain http is its way to us; without one it is somebody's mistake.
+        must_use_https=settings.is_secure and hops < 2,
+        address=environ.get("NGINX_ADDRESS") or ("127.0.0.1" if settings.is_development else "*"),
+        http_port=environ.get("HTTP_PORT") or "8000",
+        https_port=environ.get("HTTPS_PORT") or "8443",
+        certificate=environ.get("TLS_CERTIFICATE") or "",
+        certificate_key=environ.get("TLS_CERTIFICATE_KEY") or "",
+        folder=environ.get("NGINX_FOLDER") or "/tmp",  # noqa: S108  nginx makes folders of its own account there
+        workers=environ.get("NGINX_WORKERS") or "auto",
+    )
+
+
+def _quoted(text: str) -> str:
+    """A string of nginx's configuration. It must hold no `$` where nginx would read a variable."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def main() -> int:
+    from libs.settings import SettingsError, with_launcher_environment
+
+    parser = argparse.ArgumentParser(prog="python -m gateway.routes", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    nginx = commands.add_parser("nginx", help="render nginx.conf for the settings of this environment")
+    nginx.add_argument("--output", type=Path, help="the file to write; standard output without it")
+    arguments = parser.parse_args()
+    try:
+        text = render_nginx(with_launcher_environment(os.environ))
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if arguments.output:
+        arguments.output.write_text(text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What account can do, a file per feature."""

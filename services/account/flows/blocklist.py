@@ -1,0 +1,126 @@
+"""Passwords that guessers try first: common words, runs of keys, and words about the person or the service.
+
+A long password is refused when little is left of it once all of these are taken out.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+SERVICE_WORDS = ("updspaceid", "updspace", "upd", "space")
+
+COMMON_WORDS = tuple(
+    """
+    password passwort passwd parola пароль парол qwerty qwertz azerty йцукен letmein welcome login signin logon
+    admin administrator root user username guest master manager secret private access account changeme change
+    default temporary temp test testing demo sample example hello hi hey good morning night bye iloveyou love lover
+    loveyou baby honey sweet sweetheart angel princess prince queen king superman batman spiderman pokemon starwars
+    dragon monkey tiger lion shadow sunshine sun moon star stars flower butterfly summer winter spring autumn
+    january february march april may june july august september october november december monday tuesday wednesday
+    thursday friday saturday sunday football soccer baseball basketball hockey liverpool chelsea arsenal barcelona
+    juventus computer internet google facebook twitter telegram github discord samsung apple iphone android windows
+    linux microsoft money dollar bitcoin trustno1 whatever nothing forever freedom lucky happy smile jesus god lord
+    michael jessica daniel thomas andrew ashley jennifer michelle charlie jordan robert matthew
+    любовь люблю привет солнце зайка котенок мама папа наташа настя саша маша андрей сергей дмитрий александр
+    москва россия родина спартак зенит
+    my your the and one two three four five six seven eight nine ten me you is in it for this that with
+    """.split()
+)
+
+KEY_RUNS = (
+    "abcdefghijklmnopqrstuvwxyz",
+    "абвгдеёжзийклмнопрстуфхцчшщъыьэюя",
+    "01234567890",
+    "qwertyuiop",
+    "asdfghjkl",
+    "zxcvbnm",
+    "йцукенгшщзхъ",
+    "фывапролджэ",
+    "ячсмитьбю",
+    "qazwsxedcrfvtgbyhnujmikolp",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
+    "1q2w3e4r5t6y7u8i9o0p",
+)
+_LOOKALIKES = str.maketrans("@$013457", "asoleast")
+LEAST_OWN_CHARACTERS = 5
+"""What must be left, counted in different characters, for a password to be its owner's idea."""
+SIGNS_FOR_FREE = 3
+"""Different signs that anybody adds to a common word; more of them are an idea of one's own."""
+SHORTEST_RUN = 3
+
+
+def is_guessable(password: str, context: Iterable[str]) -> bool:
+    """Whether hardly anything is left without repetition, key runs, common words and `context`."""
+    folded = unicodedata.normalize("NFKC", password).casefold()
+    if _is_repetition(folded):
+        return True
+    words = _context_words(context)
+    signs = {sign for sign in folded if _is_punctuation(sign)}
+    needed = LEAST_OWN_CHARACTERS - max(len(signs) - SIGNS_FOR_FREE, 0)
+    # Read as typed, and with the usual stand-ins for letters undone: P@ssw0rd is password.
+    return any(
+        _own_characters(_without_punctuation(form), words) < needed for form in (folded, folded.translate(_LOOKALIKES))
+    )
+
+
+def _own_characters(text: str, words: list[str]) -> int:
+    if _is_repetition(text):
+        return 0
+    for word in words:
+        text = text.replace(word, " ")
+    text = _without_key_runs(text)
+    # A year or a counter adds nothing; a long number of one's own does.
+    text = re.sub(r"(?<!\d)\d{1,4}(?!\d)", "", text)
+    return len(set(text.replace(" ", "")))
+
+
+def _is_punctuation(sign: str) -> bool:
+    """Signs on every keyboard, which people put between and behind words."""
+    return not sign.isalnum() and (sign.isascii() or sign.isspace())
+
+
+def _without_punctuation(text: str) -> str:
+    return "".join(sign for sign in text if not _is_punctuation(sign))
+
+
+def _context_words(context: Iterable[str]) -> list[str]:
+    """Words to take out, longest first, so that a part of one does not hide the whole."""
+    found = {*SERVICE_WORDS, *COMMON_WORDS}
+    for phrase in context:
+        folded = unicodedata.normalize("NFKC", phrase).casefold()
+        found.update(part for part in re.split(r"[\W_]+", folded) if len(part) >= SHORTEST_RUN)
+        found.add(_without_punctuation(folded))
+    return sorted(filter(None, found), key=len, reverse=True)
+
+
+def _is_repetition(text: str) -> bool:
+    """`abcabcabcabc`, or one unit again and again with a cut end."""
+    sizes = range(1, len(text) // 2 + 1)
+    return any((text[:size] * (len(text) // size + 1))[: len(text)] == text for size in sizes)
+
+
+def _without_key_runs(text: str) -> str:
+    kept = []
+    position = 0
+    while position < len(text):
+        length = _run_length(text, position)
+        if length >= SHORTEST_RUN:
+            kept.append(" ")
+            position += length
+        else:
+            kept.append(text[position])
+            position += 1
+    return "".join(kept)
+
+
+def _run_length(text: str, start: int) -> int:
+    """How far a run of neighbouring keys or letters, forwards or backwards, reaches from here."""
+    longest = 1
+    for keys in KEY_RUNS:
+        for run in (keys, keys[::-1]):
+            at = run.find(text[start])
+            length = 0
+            while at >= 0 and at + length < len(run) and text[start + length : start + length + 1] == run[at + length]:
+                length += 1
+            longest = max(longest, length)
+    return longest

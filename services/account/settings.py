@@ -1,0 +1,52 @@
+"""What account reads from its environment beside the common settings."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from libs.settings import ServiceSettings, SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountSettings(ServiceSettings):
+    """Lifetimes are read in seconds."""
+
+    SERVICE: ClassVar[str] = "account"
+
+    SESSION_ABSOLUTE_LIFETIME: timedelta = timedelta(days=30)
+    """How long a sign-in session lives at most, however much it is used (NIST 800-63B-4 §2.1.3)."""
+    ENDED_SESSIONS_KEPT: timedelta = timedelta(days=30)
+    """How long the row of an ended session stays, for whoever looks into an incident."""
+    PASSWORD_MIN_LENGTH: int = 15
+    """Fewest characters of a password that signs in alone (NIST 800-63B-4 §3.1.1.2)."""
+    PASSWORD_MAX_LENGTH: int = 1000
+    """Most characters of a password; a longer one is refused, never cut."""
+    ARGON2_MEMORY_KIB: int = 19 * 1024
+    """Memory of one argon2id hash, KiB. Raising it rehashes each password at its next sign-in."""
+    ARGON2_TIME_COST: int = 2
+    """Passes of one argon2id hash."""
+    ARGON2_PARALLELISM: int = 1
+    """Lanes of one argon2id hash."""
+    HASHING_CONCURRENCY: int = 4
+    """Passwords that one process hashes side by side; bounds memory and keeps threads for other pages."""
+    HASHING_WAIT_MS: int = 1000
+    """How long a request waits for its turn to hash before it answers 503, milliseconds."""
+    PASSWORD_LINK_LIFETIME: timedelta = timedelta(days=7)
+    """How long a mailed link for setting a first password works; a newer link ends the older one."""
+    ENROLMENT_LIFETIME: timedelta = timedelta(hours=1)
+    """How long the page that sets up an account stays usable after the handover."""
+
+    def check(self) -> None:
+        super().check()
+        if not 8 <= self.PASSWORD_MIN_LENGTH <= 64:
+            raise SettingsError("PASSWORD_MIN_LENGTH must be a number from 8 to 64.")
+        if not 64 <= self.PASSWORD_MAX_LENGTH <= 10_000:
+            raise SettingsError("PASSWORD_MAX_LENGTH must be a number from 64 to 10000.")
+        if self.ARGON2_PARALLELISM < 1 or self.ARGON2_TIME_COST < 1:
+            raise SettingsError("ARGON2_TIME_COST and ARGON2_PARALLELISM must be at least 1.")
+        if self.ARGON2_MEMORY_KIB < 8 * self.ARGON2_PARALLELISM:
+            raise SettingsError("ARGON2_MEMORY_KIB must be at least 8 for each lane of ARGON2_PARALLELISM.")
+        if self.HASHING_CONCURRENCY < 1:
+            raise SettingsError("HASHING_CONCURRENCY must be at least 1.")
+        if self.SESSION_ABSOLUTE_LIFETIME < self.SESSION_IDLE_LIFETIME:
+            raise SettingsError("SESSION_ABSOLUTE_LIFETIME must not be shorter than SESSION_IDLE_LIFETIME.")

@@ -1,0 +1,17 @@
+"""The bare instances of notification; create_app binds them."""
+
+from libs.audit import Audit
+from libs.database import Database
+from libs.guard.ratelimit import RateLimiter
+from libs.messaging.inbox import Inbox
+from libs.messaging.outbox import Outbox
+from libs.messaging.worker import Tasks
+from libs.service import Stores
+
+db = Database()
+audit = Audit(db)
+outbox = Outbox(db, "notification")
+inbox = Inbox(db, "notification")
+tasks = Tasks("notification")
+limiter = RateLimiter()
+stores = Stores(db=db, audit=audit, outbox=outbox, inbox=inbox, tasks=tasks)

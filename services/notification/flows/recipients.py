@@ -1,0 +1,37 @@
+"""The members' languages: a copy of what account says, whole and versioned."""
+
+import unicodedata
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from services.notification.extensions import db
+from services.notification.models import Recipient
+
+
+def remember(*, sub: str, email: str, locale: str, version: int) -> None:
+    """Keep the newest snapshot of a member; an older one that arrives late changes nothing."""
+    row = insert(Recipient).values(sub=sub, email=folded(email), locale=locale, version=version)
+    with db.transaction() as session:
+        session.execute(
+            row.on_conflict_do_update(
+                index_elements=[Recipient.sub],
+                set_={name: row.excluded[name] for name in ("email", "locale", "version")},
+                where=Recipient.version < row.excluded.version,
+            )
+        )
+
+
+def locale_of(email: str) -> str | None:
+    """The language of the member with this address; None when nobody here has it."""
+    return db.session.scalar(
+        sa.select(Recipient.locale)
+        .where(Recipient.email == folded(email))
+        .order_by(Recipient.version.desc())
+        .limit(1)
+    )
+
+
+def folded(email: str) -> str:
+    """One form for all spellings of an address."""
+    return unicodedata.normalize("NFKC", email).strip().casefold()

@@ -1,0 +1,263 @@
+"""What we write to people: one class per mail, its fields the context that a request must bring.
+
+Words only. How a letter becomes text and HTML is in writing.py. A field's type says how its value is read:
+`str` is one line, `Words` may have several, `Link` leads to our own origin, `Moment` is a point in time.
+"""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NewType, Self
+
+from flask_babel import format_datetime
+from flask_babel import gettext as _
+
+Words = NewType("Words", str)
+Link = NewType("Link", str)
+Moment = NewType("Moment", datetime)
+
+LONGEST_LINE = 200
+LONGEST_WORDS = 4000
+# Control characters, and the ones that turn the direction of what follows them.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+_NOT_IN_LINKS = re.compile(r"[\s\x00-\x20\x7f<>\"'\\]")
+
+
+class UnknownTemplate(LookupError):
+    """No mail has this name."""
+
+
+class UnusableContext(ValueError):
+    """The context lacks a key, or holds what cannot be its value. The message names the key alone."""
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True)
+class Button:
+    label: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Quotation:
+    """Somebody's own words, line breaks and all."""
+
+    text: str
+
+
+Block = Paragraph | Button | Quotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """A mail with its context. subject() and blocks() speak the language of the moment."""
+
+    NAME: ClassVar[str]
+
+    name: str
+
+    @classmethod
+    def read(cls, context: Mapping[str, Any], *, public_url: str) -> Self:
+        """The letter of a request's context; keys it does not know are ignored. Raises UnusableContext."""
+        hints = typing.get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            if field.name not in context:
+                raise UnusableContext(field.name)
+            values[field.name] = _read(field.name, context[field.name], hints[field.name], public_url)
+        return cls(**values)
+
+    def subject(self) -> str:
+        raise NotImplementedError
+
+    def blocks(self, public_url: str) -> list[Block]:
+        raise NotImplementedError
+
+    def greeting(self) -> str:
+        return _("Hello %(name)s,", name=self.name) if self.name else _("Hello,")
+
+
+def _read(key: str, value: Any, kind: Any, public_url: str) -> Any:
+    """Bring a value into the form of its field's type. Raises UnusableContext."""
+    if type(None) in typing.get_args(kind):
+        if value is None or value == "":
+            return None
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    if not isinstance(value, str):
+        raise UnusableContext(key)
+    if kind is Words:
+        lines = (_UNSEEN.sub(" ", line).rstrip() for line in value.strip().splitlines())
+        return "\n".join(lines)[:LONGEST_WORDS]
+    if kind is Link:
+        # A mail of ours leads nowhere else, whoever asked for it.
+        if not value.startswith(public_url + "/") or _NOT_IN_LINKS.search(value):
+            raise UnusableContext(key)
+        return value
+    if kind is Moment:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise UnusableContext(key) from None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return one_line(value)
+
+
+def one_line(text: str) -> str:
+    """Text that stays on its line and in its direction, whatever somebody typed as a name."""
+    return " ".join(_UNSEEN.sub(" ", text).split())[:LONGEST_LINE]
+
+
+def _moment(value: datetime) -> str:
+    return format_datetime(value.astimezone(UTC), "d MMMM y, HH:mm") + " UTC"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmAddress(Letter):
+    NAME = "confirm_address"
+
+    link: Link
+
+    def subject(self) -> str:
+        return _("Confirm your e-mail address")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _(
+                    "you asked to join UpdSpace with this address. Please confirm that it is yours, "
+                    "so that we can look at your application."
+                )
+            ),
+            Button(_("Confirm the address"), self.link),
+            Paragraph(_("It was not you? Then ignore this mail: without you nothing more will happen.")),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationLink(Letter):
+    NAME = "activation_link"
+
+    link: Link
+    expires_at: Moment
+
+    def subject(self) -> str:
+        return _("Welcome: your application is approved")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _("your application to join UpdSpace is approved. One step is left: open your account.")
+            ),
+            Button(_("Open your account"), self.link),
+            Paragraph(
+                _(
+                    "The link works once, until %(moment)s. If that has passed, the page behind it offers a "
+                    "fresh one.",
+                    moment=_moment(self.expires_at),
+                )
+            ),
+            Paragraph(_("The link is yours alone: please do not pass this mail on.")),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationRejected(Letter):
+    NAME = "application_rejected"
+
+    reason: Words | None
+
+    def subject(self) -> str:
+        return _("About your application")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        blocks: list[Block] = [
+            Paragraph(
+                _(
+                    "thank you for your interest in UpdSpace. We have looked at your application and cannot "
+                    "accept it this time."
+                )
+            )
+        ]
+        if self.reason:
+            blocks += [Paragraph(_("What our reviewer wrote about it:")), Quotation(self.reason)]
+        return blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPassword(Letter):
+    NAME = "set_password"
+
+    link: Link
+
+    def subject(self) -> str:
+        return _("Set the password of your account")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(_("your UpdSpace account waits for a password. Set one, and you can sign in with it.")),
+            Button(_("Set a password"), self.link),
+            Paragraph(_("The link is yours alone: please do not pass this mail on.")),
+            Paragraph(_("You did not expect this mail? Then ignore it: your account stays as it is.")),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInThreatened(Letter):
+    NAME = "sign_in_threatened"
+
+    def subject(self) -> str:
+        return _("We ended an app's access to your account")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _(
+                    "somebody tried to use your account with a sign-in key that an app had already used. "
+                    "The key may have been copied, so we ended the access that came with it."
+                )
+            ),
+            Paragraph(
+                _(
+                    "The app may ask you to sign in again; that is all right. Please see whether you know all "
+                    "the places where you are signed in, and change your password if you do not."
+                )
+            ),
+            Button(_("Look at your account"), f"{public_url}/account"),
+        ]
+
+
+LETTERS: dict[str, type[Letter]] = {
+    letter.NAME: letter
+    for letter in (ConfirmAddress, ActivationLink, ApplicationRejected, SetPassword, SignInThreatened)
+}
+
+
+def letter_of(template: str) -> type[Letter]:
+    """The letter of this name. Raises UnknownTemplate."""
+    try:
+        return LETTERS[template]
+    except KeyError:
+        raise UnknownTemplate(f"No mail is named {one_line(template)}.") from None
+
+
+def sample(letter: type[Letter], *, public_url: str) -> Letter:
+    """A letter with invented content, to look at."""
+    invented: dict[Any, Any] = {
+        str: "Ada Lovelace",
+        Words: "We keep places for people of the region.\nPlease apply again next year.",
+        Link: f"{public_url}/preview?token=an-invented-token",
+        Moment: datetime(2030, 1, 31, 18, 30, tzinfo=UTC),
+    }
+    hints = typing.get_type_hints(letter)
+    kinds = {
+        field.name: [part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part]
+        for field in dataclasses.fields(letter)
+    }
+    return letter(**{name: invented[parts[0]] for name, parts in kinds.items()})

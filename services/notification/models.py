@@ -1,0 +1,109 @@
+"""Tables of notification: messages and their attempts, the members' languages, the development mailbox."""
+
+import uuid
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from libs.database import Timestamp, utcnow, uuid7
+from services.notification.extensions import db
+
+STATES = ("queued", "sending", "sent", "failed")
+"""What a message can be; flows/lifecycle.py holds the ways between them."""
+RESULTS = ("sent", "deferred", "refused", "lost")
+"""How an attempt ended; `lost`: its worker died, and nobody knows whether the server took the mail."""
+_WAITS = "state IN ('queued', 'sending')"
+
+
+def _one_of(column: str, words: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(word) for word in words)})"
+
+
+class Message(db.Model):
+    """One mail to one address. Its content is the sealed context until it is delivered, then nothing."""
+
+    __tablename__ = "messages"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    deduplication_key: Mapped[str] = mapped_column(sa.Text, unique=True)
+    """One key, one mail: the constraint decides, however often the request arrives."""
+    header_id: Mapped[str] = mapped_column(sa.Text)
+    """The Message-ID header, the same in every attempt."""
+    template: Mapped[str] = mapped_column(sa.Text)
+    recipient: Mapped[str] = mapped_column(sa.Text)
+    locale: Mapped[str] = mapped_column(sa.Text)
+    """The language that was asked for; a member's own goes before it."""
+    sealed_context: Mapped[str | None] = mapped_column(sa.Text)
+    """JSON for the template, sealed for `messages.context:ID`."""
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """After this the link in the mail is dead, so the mail is not sent any more."""
+    state: Mapped[str] = mapped_column(sa.Text, default="queued")
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    """Why it failed: a word of flows/lifecycle.py."""
+    due_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    """When a worker may take it: the end of its wait while queued, the end of the lease while sending."""
+    tries: Mapped[int] = mapped_column(default=0)
+    """Attempts since it was queued, or queued again by staff."""
+    last_attempt: Mapped[int] = mapped_column(default=0)
+    """The number of the newest attempt; whoever holds that number holds the lease."""
+    sent_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    correlation_id: Mapped[str | None] = mapped_column(sa.Text)
+
+    attempts: Mapped[list["Attempt"]] = relationship(
+        order_by="Attempt.number", lazy="raise", cascade="all, delete-orphan", passive_deletes=True
+    )
+
+    __table_args__ = (
+        sa.CheckConstraint(_one_of("state", STATES), name="state"),
+        # The sweep looks for what is due among the few rows that still wait.
+        sa.Index("ix_messages_due", "due_at", postgresql_where=sa.text(_WAITS)),
+        sa.Index("ix_messages_state_id", "state", "id"),
+    )
+
+
+class Attempt(db.Model):
+    """One try to deliver a message; `result` is empty while it lasts."""
+
+    __tablename__ = "attempts"
+
+    message_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow, index=True)
+    duration_ms: Mapped[int | None]
+    result: Mapped[str | None] = mapped_column(sa.Text)
+    answer: Mapped[str | None] = mapped_column(sa.Text)
+    """What the server said, shortened, without links; or what kept us from hearing it."""
+
+    __table_args__ = (sa.CheckConstraint(_one_of("result", RESULTS), name="result"),)
+
+
+class Recipient(db.Model):
+    """A member's address and language, copied from account so that mail speaks the language of today."""
+
+    __tablename__ = "recipients"
+
+    sub: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    email: Mapped[str] = mapped_column(sa.Text, index=True)
+    """Folded as flows/recipients.py does it."""
+    locale: Mapped[str] = mapped_column(sa.Text)
+    version: Mapped[int] = mapped_column(sa.BigInteger)
+    """Of the snapshot; it only grows."""
+
+
+class MailboxEntry(db.Model):
+    """A mail that ended in the development mailbox; subject and bodies sealed for `mailbox.content:ID`."""
+
+    __tablename__ = "mailbox"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    message_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("messages.id", ondelete="CASCADE"), unique=True
+    )
+    """Unique: a message ends here once, however often it is delivered."""
+    recipient: Mapped[str] = mapped_column(sa.Text, index=True)
+    sealed_content: Mapped[str] = mapped_column(sa.Text)
+    sent_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)

@@ -1,0 +1,97 @@
+"""Settings of notification: where mail leaves, and in whose name."""
+
+import dataclasses
+from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import parseaddr
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+from libs.settings import ServiceSettings, SettingsError, is_loopback
+
+DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+LONGEST_SMTP_TIMEOUT_S = 50
+DEVELOPMENT_SENDER = "UpdSpace ID <no-reply@localhost>"
+
+
+@dataclass(frozen=True)
+class SMTPServer:
+    """What an SMTP_URL says."""
+
+    scheme: str
+    """smtp (plain), smtp+starttls (refuses to go on without TLS) or smtps (TLS from the first byte)."""
+    host: str
+    port: int
+    user: str = ""
+    password: str = dataclasses.field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> "SMTPServer":
+        """Read `smtp://`, `smtp+starttls://` or `smtps://[user:password@]host[:port]`.
+
+        Raises SettingsError, which never repeats the URL: it may hold a password.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise SettingsError("SMTP_URL must name a host and, if any, a port that is a number.") from None
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+            raise SettingsError("SMTP_URL must be an smtp://, smtp+starttls:// or smtps:// URL with a host.")
+        if parts.path.strip("/") or parts.query or parts.fragment:
+            raise SettingsError("SMTP_URL must end with host and port; write / ? # in a password as %2F %3F %23.")
+        return cls(
+            scheme=parts.scheme,
+            host=parts.hostname,
+            port=port or DEFAULT_PORTS[parts.scheme],
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotificationSettings(ServiceSettings):
+    """What notification reads beside the common settings."""
+
+    SERVICE: ClassVar[str] = "notification"
+
+    SMTP_URL: str = dataclasses.field(default="", repr=False)
+    """Where mail leaves. Unset in development: delivery ends in the mailbox that /dev/mailbox shows."""
+    SMTP_TIMEOUT_S: int = 20
+    """How long the SMTP server may take for each answer, seconds."""
+    MAIL_FROM: str = ""
+    """The sender of every mail: an address, or `Name <address>`."""
+
+    @property
+    def smtp_server(self) -> SMTPServer | None:
+        """None: delivery ends in the mailbox."""
+        return SMTPServer.parse(self.SMTP_URL) if self.SMTP_URL else None
+
+    @property
+    def sender(self) -> Address:
+        """MAIL_FROM as an address with its display name. Raises SettingsError."""
+        name, address = parseaddr(self.MAIL_FROM or DEVELOPMENT_SENDER)
+        try:
+            sender = Address(display_name=name, addr_spec=address)
+        except (ValueError, IndexError, HeaderParseError):
+            sender = Address()
+        if not sender.username or not sender.domain or not address.isascii():
+            raise SettingsError("MAIL_FROM must be an address such as UpdSpace ID <id@example.org>.")
+        return sender
+
+    def check(self) -> None:
+        super().check()
+        if not self.SMTP_URL and not self.is_development:
+            raise SettingsError("SMTP_URL is not set: outside development mail needs a server to leave by.")
+        if not self.MAIL_FROM and not self.is_development:
+            raise SettingsError("MAIL_FROM is not set: name the address that mail comes from.")
+        _ = self.sender
+        server = self.smtp_server
+        if server and server.password and server.scheme == "smtp" and not self._may_speak_plainly(server):
+            raise SettingsError("SMTP_URL must use smtps:// or smtp+starttls:// when it carries a password.")
+        if not 1 <= self.SMTP_TIMEOUT_S <= LONGEST_SMTP_TIMEOUT_S:
+            raise SettingsError(f"SMTP_TIMEOUT_S must be from 1 to {LONGEST_SMTP_TIMEOUT_S} seconds.")
+
+    def _may_speak_plainly(self, server: SMTPServer) -> bool:
+        return self.is_development or is_loopback(server.host)

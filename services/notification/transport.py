@@ -1,0 +1,132 @@
+"""One conversation with the SMTP server, and what its end means for the message. No database here."""
+
+import contextlib
+import re
+import smtplib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.policy import SMTPUTF8
+
+from libs.observe.logs import redact
+from services.notification.settings import SMTPServer
+
+LONGEST_CONVERSATION_S = 50
+"""However slowly the server drips: a task may run a minute."""
+LONGEST_ANSWER = 300
+_LINK = re.compile(r"https?://\S+")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a try ended: `sent`, `deferred` (another try may help) or `refused` (none will)."""
+
+    result: str
+    answer: str = ""
+
+
+class _NotYet(Exception):
+    """The server answered, and the answer is about us or this moment, not about the message."""
+
+
+def hand_over(
+    message: EmailMessage, *, server: SMTPServer, sender: str, recipient: str, timeout_s: float, our_name: str
+) -> Outcome:
+    """Give the mail to the server and say what it answered; never raises for what a server can do.
+
+    Only an answer to the recipient or to the content can refuse a message for good. Greeting, TLS, sign-in
+    and sender are between the server and us: repaired there, the message can still go.
+    """
+    connection = smtplib.SMTP_SSL if server.scheme == "smtps" else smtplib.SMTP
+    arguments = {"context": ssl.create_default_context()} if server.scheme == "smtps" else {}
+    # Without a name smtplib asks DNS for ours, which can take long.
+    smtp = connection(timeout=timeout_s, local_hostname=our_name, **arguments)
+    with _cut_off_after(LONGEST_CONVERSATION_S, smtp):
+        try:
+            _greet(smtp, server)
+            outcome = _transfer(smtp, message, sender=sender, recipient=recipient)
+        except _NotYet as answer:
+            outcome = Outcome("deferred", str(answer))
+        except smtplib.SMTPResponseException as error:
+            outcome = Outcome("deferred", _said(error.smtp_code, error.smtp_error))
+        except smtplib.SMTPServerDisconnected:
+            outcome = Outcome("deferred", "The connection was dropped.")
+        except TimeoutError:
+            outcome = Outcome("deferred", f"No answer within {timeout_s:g} s.")
+        except ConnectionRefusedError:
+            outcome = Outcome("deferred", "The connection was refused.")
+        except ssl.SSLError as error:
+            outcome = Outcome("deferred", f"TLS failed: {error.reason or type(error).__name__}.")
+        except (OSError, smtplib.SMTPException) as error:
+            outcome = Outcome("deferred", f"The server cannot be used: {type(error).__name__}.")
+        # The mail is handed over or not; how the connection ends changes nothing about it.
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            if outcome.result != "deferred":
+                smtp.quit()
+        smtp.close()
+    return outcome
+
+
+def _greet(smtp: smtplib.SMTP, server: SMTPServer) -> None:
+    # Certificates are checked against the name that smtplib finds here; its constructor would connect at once.
+    smtp._host = server.host  # type: ignore[attr-defined]
+    code, text = smtp.connect(server.host, server.port)
+    if code != 220:
+        raise _NotYet(_said(code, text))
+    if server.scheme == "smtp+starttls":
+        smtp.starttls(context=ssl.create_default_context())
+    smtp.ehlo_or_helo_if_needed()
+    if server.user:
+        smtp.login(server.user, server.password)
+
+
+def _transfer(smtp: smtplib.SMTP, message: EmailMessage, *, sender: str, recipient: str) -> Outcome:
+    is_ascii = recipient.isascii()
+    if not is_ascii and not smtp.has_extn("smtputf8"):
+        return Outcome("refused", "The server cannot write to addresses beyond ASCII.")
+    options = [] if is_ascii else ["SMTPUTF8"]
+    content = message.as_bytes() if is_ascii else message.as_bytes(policy=SMTPUTF8)
+    code, text = smtp.mail(sender, options)
+    if code != 250:
+        raise _NotYet(_said(code, text))
+    code, text = smtp.rcpt(recipient)
+    if code not in (250, 251):
+        return Outcome(_judge(code), _said(code, text))
+    try:
+        code, text = smtp.data(content)
+    except smtplib.SMTPDataError as error:
+        code, text = error.smtp_code, error.smtp_error  # type: ignore[assignment]
+    return Outcome("sent" if code == 250 else _judge(code), _said(code, text))
+
+
+def _judge(code: int) -> str:
+    return "refused" if 500 <= code < 600 else "deferred"
+
+
+def _said(code: int, text: bytes | str) -> str:
+    """The server's answer as it may be kept: one short line without links and credentials."""
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    words = _LINK.sub("[link]", _UNSEEN.sub(" ", words))
+    return f"{code} {redact(words)}".strip()[:LONGEST_ANSWER]
+
+
+@contextlib.contextmanager
+def _cut_off_after(seconds: float, smtp: smtplib.SMTP) -> Iterator[None]:
+    """Shut the connection down when the whole takes too long; each single wait has a time-out of its own."""
+
+    def cut() -> None:
+        if smtp.sock is not None:
+            with contextlib.suppress(OSError):
+                smtp.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,153 @@
+"""Clients as the protocol sees them: plain values, kept in the process for a second at most."""
+
+import hmac
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from authlib.oauth2.rfc6749 import ClientMixin
+
+from libs.database import utcnow
+from libs.guard.single_use import digest
+from services.oidc.models import Client, ClientSecret
+from services.oidc.reading import fetch_one
+
+CACHE_LIFETIME = timedelta(seconds=1)
+"""A change to a client is seen by every process within this time."""
+CLIENT_ID = re.compile(r"[A-Za-z0-9._~-]{1,100}\Z")
+LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredClient(ClientMixin):
+    """An enabled client. The methods are the questions that Authlib asks."""
+
+    client_id: str
+    name: str
+    application_type: str
+    auth_method: str
+    redirect_uris: tuple[str, ...]
+    post_logout_redirect_uris: tuple[str, ...]
+    scopes: frozenset[str]
+    grants: frozenset[str]
+    require_pkce: bool
+    rotate_refresh_tokens: bool
+    is_first_party: bool
+    secret_digests: tuple[str, ...] = field(repr=False)
+
+    @property
+    def client_metadata(self) -> Mapping[str, Any]:
+        """What Authlib's endpoints look up by its registered name."""
+        return {"post_logout_redirect_uris": self.post_logout_redirect_uris}
+
+    def get_client_id(self) -> str:
+        return self.client_id
+
+    def get_default_redirect_uri(self) -> str | None:
+        """The one to use where a request names none: there must be no choice."""
+        return self.redirect_uris[0] if len(self.redirect_uris) == 1 else None
+
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        """What of a granted scope the client still may have; None when nothing is left."""
+        return " ".join(word for word in (scope or "").split() if word in self.scopes) or None
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        """Whether it is registered, character by character; only a native client's loopback port may vary."""
+        if redirect_uri in self.redirect_uris:
+            return True
+        if self.application_type != "native":
+            return False
+        without_port = _without_loopback_port(redirect_uri)
+        return without_port is not None and any(
+            _without_loopback_port(known) == without_port for known in self.redirect_uris
+        )
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        """Whether it is one of its secrets. SHA-256 is enough: they are random, and compared in constant time."""
+        offered = digest(client_secret)
+        # Every digest is compared, so that the time tells nothing about which one matched.
+        return any([hmac.compare_digest(offered, known) for known in self.secret_digests])
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
+        """A client proves itself in one way, the same at every endpoint."""
+        return method == self.auth_method
+
+    def check_response_type(self, response_type: str) -> bool:
+        return response_type == "code" and "authorization_code" in self.grants
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in self.grants
+
+
+def _without_loopback_port(uri: str) -> str | None:
+    """The URI with its port left out, when it is http on a loopback address (RFC 8252 §7.3); else None."""
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port  # raises ValueError when it is no number
+    except ValueError:
+        return None
+    if parts.scheme != "http" or parts.hostname not in LOOPBACK_ADDRESSES or "@" in parts.netloc:
+        return None
+    return parts._replace(netloc=parts.hostname).geturl()
+
+
+_cache: dict[str, tuple[float, RegisteredClient]] = {}
+
+
+def find_client(client_id: str | None) -> RegisteredClient | None:
+    """The enabled client of this id, at most CACHE_LIFETIME old; None for anything else that may be sent."""
+    if not client_id or not CLIENT_ID.match(client_id):
+        return None
+    known = _cache.get(client_id)
+    if known is not None and time.monotonic() - known[0] < CACHE_LIFETIME.total_seconds():
+        return known[1]
+    asked_at = time.monotonic()
+    client = _read(client_id)
+    if client is None:
+        _cache.pop(client_id, None)
+    else:
+        _cache[client_id] = (asked_at, client)
+    return client
+
+
+def forget(client_id: str) -> None:
+    """Read it again at the next request; for whoever has just changed it in this process."""
+    _cache.pop(client_id, None)
+
+
+def _read(client_id: str) -> RegisteredClient | None:
+    now = utcnow()
+    secrets = (
+        sa.select(sa.func.array_agg(ClientSecret.digest))
+        .where(
+            ClientSecret.client_id == Client.client_id,
+            sa.or_(ClientSecret.expires_at.is_(None), ClientSecret.expires_at > now),
+        )
+        .scalar_subquery()
+    )
+    row = fetch_one(
+        sa.select(*Client.__table__.columns, secrets.label("secret_digests")).where(
+            Client.client_id == client_id, Client.is_enabled
+        )
+    )
+    if row is None:
+        return None
+    return RegisteredClient(
+        client_id=row.client_id,
+        name=row.name,
+        application_type=row.application_type,
+        auth_method=row.auth_method,
+        redirect_uris=tuple(row.redirect_uris),
+        post_logout_redirect_uris=tuple(row.post_logout_redirect_uris),
+        scopes=frozenset(row.scopes),
+        grants=frozenset(row.grants),
+        require_pkce=row.require_pkce,
+        rotate_refresh_tokens=row.rotate_refresh_tokens,
+        is_first_party=row.is_first_party,
+        secret_digests=tuple(row.secret_digests or ()),
+    )

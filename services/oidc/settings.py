@@ -1,0 +1,39 @@
+"""What oidc reads from its environment beside the common settings."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from libs.settings import ServiceSettings, SettingsError
+
+LONGEST_ACCESS_TOKEN = timedelta(minutes=10)
+LONGEST_CODE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OIDCSettings(ServiceSettings):
+    """Lifetimes are read in seconds."""
+
+    SERVICE: ClassVar[str] = "oidc"
+
+    CODE_LIFETIME: timedelta = timedelta(seconds=60)
+    """How long an authorization code can be redeemed."""
+    INTERACTION_LIFETIME: timedelta = timedelta(minutes=30)
+    """How long a person may take between the app's request and our answer."""
+    ID_TOKEN_LIFETIME: timedelta = timedelta(hours=1)
+    """How long clients may rely on an ID token; as a hint it is understood for longer."""
+    REFRESH_IDLE_LIFETIME: timedelta = timedelta(days=30)
+    """How long a refresh token lives without being used."""
+    REFRESH_ABSOLUTE_LIFETIME: timedelta = timedelta(days=180)
+    """How long an `offline_access` grant lives at most; others end with the sign-in session."""
+    JWKS_MAX_AGE: timedelta = timedelta(minutes=15)
+    """How long clients may cache our public keys and metadata."""
+
+    def check(self) -> None:
+        super().check()
+        if not timedelta(0) < self.ACCESS_TOKEN_LIFETIME <= LONGEST_ACCESS_TOKEN:
+            raise SettingsError("ACCESS_TOKEN_LIFETIME must be a number of seconds from 1 to 600.")
+        if not timedelta(0) < self.CODE_LIFETIME <= LONGEST_CODE:
+            raise SettingsError("CODE_LIFETIME must be a number of seconds from 1 to 600.")
+        if self.REFRESH_ABSOLUTE_LIFETIME < self.REFRESH_IDLE_LIFETIME:
+            raise SettingsError("REFRESH_ABSOLUTE_LIFETIME must not be shorter than REFRESH_IDLE_LIFETIME.")

@@ -1,0 +1,29 @@
+"""What onboarding reads from its environment beside the common settings."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from libs.settings import ServiceSettings, SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnboardingSettings(ServiceSettings):
+    """Lifetimes are read in seconds."""
+
+    SERVICE: ClassVar[str] = "onboarding"
+
+    CONFIRMATION_LINK_LIFETIME: timedelta = timedelta(days=3)
+    """How long the link that confirms an applicant's address works; a newer one ends the older."""
+    ACTIVATION_LINK_LIFETIME: timedelta = timedelta(hours=24)
+    """How long the link that opens an approved person's account works; a newer one ends the older."""
+    ENDED_LINKS_KEPT: timedelta = timedelta(days=30)
+    """How long after its end a link is still known, so that its page can offer a fresh mail in one click."""
+
+    def check(self) -> None:
+        super().check()
+        for name in ("CONFIRMATION_LINK_LIFETIME", "ACTIVATION_LINK_LIFETIME"):
+            if getattr(self, name) < timedelta(minutes=5):
+                raise SettingsError(f"{name} must be 300 seconds or more: mail takes its time.")
+        if self.ENDED_LINKS_KEPT < timedelta(0):
+            raise SettingsError("ENDED_LINKS_KEPT must not be negative.")

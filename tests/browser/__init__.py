@@ -1,0 +1,1 @@
+"""In a real browser: Chromium, as a person sees it."""
