@@ -106,7 +106,9 @@ def _install(lock: Path) -> None:
         uv = subprocess.run([VENV / "bin" / "uv", "pip", *options, str(lock), "--python", str(PYTHON)])
         if uv.returncode == 0:
             return
-        print("uv could not install them (it does not read pip's configuration): trying pip.", flush=True)
+        print(
+            "uv could not install them: trying pip, which reads other settings and takes longer.", flush=True
+        )
     _pip(*options, str(lock))
 
 
@@ -225,7 +227,7 @@ def run() -> int:
 def suite() -> int:
     """Run the suite as in production on one machine: a process per service and worker, nginx in front."""
     prepare(RUN_LOCK)
-    if not _prepare_programs({"NGINX": PROGRAMS["NGINX"]}):
+    if _prepare_programs({"NGINX": PROGRAMS["NGINX"]}):
         raise Refusal("The suite needs nginx: install it (apt-get install nginx).")
     os.execv(PYTHON, [str(PYTHON), "-m", "gateway.suite"])
 
@@ -248,10 +250,14 @@ def bench(*arguments: str) -> int:
 
 def _pytest(marks: str, *arguments: str) -> int:
     prepare(RUN_LOCK, TESTS_LOCK)
-    if not _prepare_programs(PROGRAMS) and os.environ.get("REQUIRE_EVERYTHING") == "1":
-        raise Refusal("REQUIRE_EVERYTHING=1 asks for all tests, and the programs named above are missing.")
+    not_run = _prepare_programs(PROGRAMS)
+    if not_run and os.environ.get("REQUIRE_EVERYTHING") == "1":
+        raise Refusal("\n".join(["REQUIRE_EVERYTHING=1 asks for all tests.", *not_run]))
     with _test_servers():
-        return _wait_for([str(VENV / "bin" / "pytest"), "-m", marks, *arguments])
+        code = _wait_for([str(VENV / "bin" / "pytest"), "-m", marks, *arguments])
+    for sentence in not_run:
+        print(sentence, flush=True)
+    return code
 
 
 @contextlib.contextmanager
@@ -285,8 +291,8 @@ PROGRAMS = {
 }
 
 
-def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> bool:
-    """Find or install each program and tell its place in the environment; whether all are there."""
+def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> list[str]:
+    """Find or install each program and tell its place in the environment; a sentence for each still missing."""
 
     def missing() -> list[str]:
         for variable, (names, _, _) in wanted.items():
@@ -297,10 +303,10 @@ def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> b
 
     if missing() and os.geteuid() == 0 and shutil.which("apt-get"):
         apt_install(*(wanted[variable][1] for variable in missing()))
-    for variable in missing():
-        _, package, losers = wanted[variable]
-        print(f"NOT RUN: {losers}, because {package} is missing: apt-get install {package}.", flush=True)
-    return not missing()
+    return [
+        f"NOT RUN: {users}, because {package} is missing: apt-get install {package}."
+        for _, package, users in (wanted[variable] for variable in missing())
+    ]
 
 
 def _wait_for(command: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import http.client
 import os
+import re
 import secrets
 import signal
 import socket
@@ -107,6 +108,7 @@ class Launcher:
         self.children: list[Child] = []
         self.stopping = threading.Event()
         self.apps: dict[str, Any] = {}
+        self.front: Callable[..., Any] | None = None
 
     def run(self) -> int:
         """The exit code: 0 after Ctrl-C or SIGTERM, 2 for a bad setting. Raises ServerError."""
@@ -150,6 +152,7 @@ class Launcher:
 
         try:
             self.apps = all_in_one.create_apps()
+            self.front = all_in_one.create_front(self.apps)
         except SettingsError as error:
             print(error, file=sys.stderr)
             return 2
@@ -160,21 +163,29 @@ class Launcher:
         reader, writer = os.pipe()
 
         def fill() -> None:
-            if prepare_databases(self.apps, admin_email=admin_email, admin_password=password):
+            try:
+                created = prepare_databases(self.apps, admin_email=admin_email, admin_password=password)
+            except SettingsError as error:
+                os.write(writer, str(error).encode())
+                raise SystemExit(2) from None
+            if created:
                 os.write(writer, b"created")
 
         child = Child("preparing", fill, self.data.log("prepare.jsonl"))
         child.start()
         os.close(writer)
         with os.fdopen(reader, "rb") as answer:
-            created = answer.read() == b"created"
+            said = answer.read().decode()
         while child.is_running():
             time.sleep(0.01)
+        if child.code == 2:
+            print(said, file=sys.stderr)
+            return 2
         if child.code:
-            raise ServerError(
-                f"The databases could not be prepared: {_last_line(child.log)} (more in {child.log})"
-            )
-        self.admin = describe_administrator(admin_email, password, is_new=created, is_given=bool(given))
+            words = last_words(child.log.read_text(errors="replace"))
+            raise ServerError(f"The databases could not be prepared: {words} (more in {child.log})")
+        is_new = said == "created"
+        self.admin = describe_administrator(admin_email, password, is_new=is_new, is_given=bool(given))
         return 0
 
     def _serve(self) -> None:
@@ -196,9 +207,8 @@ class Launcher:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline and not self.stopping.is_set():
             if not web.is_running():
-                raise ServerError(
-                    f"The web process ended while starting: {_last_line(web.log)} (more in {web.log})"
-                )
+                words = last_words(web.log.read_text(errors="replace"))
+                raise ServerError(f"The web process ended while starting: {words} (more in {web.log})")
             if _answers_ok(self.port, "/readyz"):
                 return True
             time.sleep(0.05)
@@ -219,10 +229,10 @@ class Launcher:
         )
 
     def _web(self) -> None:
-        from gateway import all_in_one
         from gateway.web_server import serve
 
-        serve(all_in_one.create_front(self.apps), sockets=self.sockets, threads=WEB_THREADS)
+        assert self.front is not None
+        serve(self.front, sockets=self.sockets, threads=WEB_THREADS)
 
     def _worker(self) -> None:
         from gateway import all_in_one
@@ -241,17 +251,32 @@ class Launcher:
 
 
 def prepare_databases(apps: dict[str, Any], *, admin_email: str, admin_password: str) -> bool:
-    """Migrate the databases, make signing keys and the first administrator; whether that one is new."""
+    """Migrate the databases; make signing keys, the demo's client and the first administrator.
+
+    Returns whether the administrator is new. Raises SettingsError when nobody can have this address or password.
+    """
+    from gateway.demo import registration
+    from gateway.settings import GatewaySettings
     from libs.database import upgrade
+    from libs.settings import SettingsError
+    from libs.web.problems import Problem
     from services.account.flows.users import ensure_administrator
+    from services.oidc.flows.clients import ensure_client
     from services.oidc.flows.keys import ensure_keys
 
     for app in apps.values():
         upgrade(app)
     with apps["oidc"].app_context():
         ensure_keys()
+        settings = GatewaySettings.load()
+        if settings.is_development:
+            ensure_client(**registration(settings))
     with apps["account"].app_context():
-        return ensure_administrator(email=admin_email, password=admin_password)
+        try:
+            return ensure_administrator(email=admin_email, password=admin_password)
+        except Problem as problem:
+            wrong = [f"ADMIN_{field.upper()}: {message}" for field, message in problem.errors.items()]
+            raise SettingsError(" ".join(wrong) or f"ADMIN_EMAIL and ADMIN_PASSWORD: {problem}") from None
 
 
 def describe_administrator(email: str, password: str, *, is_new: bool, is_given: bool) -> str:
@@ -286,10 +311,11 @@ def _write_to(log: Path) -> None:
     os.close(null)
 
 
-def _last_line(log: Path) -> str:
-    with contextlib.suppress(OSError, IndexError):
-        return log.read_text(errors="replace").strip().splitlines()[-1][:400]
-    return "it left no word"
+def last_words(text: str) -> str:
+    """The error at the end of a traceback, or else the last line."""
+    errors = re.findall(r"^[A-Za-z_][\w.]*: .+", text, re.MULTILINE)
+    lines = text.strip().splitlines()
+    return str((errors or lines or ["it left no word"])[-1])[:400]
 
 
 def port_from_environment(name: str, default: int) -> int:

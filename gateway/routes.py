@@ -5,7 +5,6 @@ one thing at the door and another behind it.
 """
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -16,10 +15,16 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, StrictUndefined
 
+UPSTREAM_PORTS = {"gateway": 8005, "account": 8001, "onboarding": 8002, "oidc": 8003, "notification": 8004}
 SERVICES = ("account", "onboarding", "oidc", "notification")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 HEALTH_PATHS = ("/health", "/healthz", "/readyz")
+CLOSED_PATHS = ("/metrics",)
+"""What the gateway's own app answers on its own port, but never through a front door."""
+MAX_BODY_BYTES = 1024 * 1024
 TEMPLATE = Path(__file__).with_name("nginx.conf.template")
+_ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+_HOST_AND_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -115,42 +120,63 @@ def render_nginx(environ: Mapping[str, str]) -> str:
     NGINX_FOLDER (temporary files and pid; /tmp), NGINX_ADDRESS (loopback in development, else all addresses),
     NGINX_WORKERS (auto).
     """
-    from gateway.door_pages import door_pages
-    from gateway.settings import GatewaySettings
+    # Imported here: who only reads the table needs neither Flask nor catalogues.
+    from gateway.refusals import POLICY, refusals
+    from libs.settings import SettingsError
+    from libs.web.headers import HSTS
 
-    # No secret is needed here, so that nginx's container holds none.
-    known = {name: environ[name] for name in GatewaySettings.upstream_names() if environ.get(name)}
-    settings = GatewaySettings(
-        ID_ENV=environ.get("ID_ENV") or "production", PUBLIC_URL=environ.get("PUBLIC_URL", "").rstrip("/"), **known
-    )
-    settings.check_public_url()
-    settings.check_upstreams()
-    public = urlsplit(settings.PUBLIC_URL)
-    host = f"[{public.hostname}]" if ":" in (public.hostname or "") else str(public.hostname)
-    hops = int(environ.get("TRUSTED_PROXY_HOPS") or 1)
-    template = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
-    template.filters["quoted"] = _quoted
-    return template.from_string(TEMPLATE.read_text()).render(
-        upstreams={owner: settings.upstream(owner) for owner in ("gateway", *SERVICES)},
-        routes=[row for row in ROUTES if settings.is_development or not row.is_for_development],
+    public_url = environ.get("PUBLIC_URL", "").rstrip("/")
+    if not _ORIGIN.fullmatch(public_url):
+        raise SettingsError("PUBLIC_URL must name the origin people use, such as https://id.example.org.")
+    is_development = environ.get("ID_ENV") == "development"
+    is_secure = public_url.startswith("https://")
+    host = host_of(urlsplit(public_url).netloc)
+    pages = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  not HTML
+    pages.filters["quoted"] = _quoted
+    return pages.from_string(TEMPLATE.read_text()).render(
+        upstreams=upstreams(environ),
+        routes=[row for row in ROUTES if is_development or not row.is_for_development],
         health_paths=HEALTH_PATHS,
+        closed_paths=CLOSED_PATHS,
         odd_target=ODD_TARGET,
         stripped_headers=STRIPPED_HEADERS,
-        pages=door_pages(),
-        public_url=settings.PUBLIC_URL,
-        is_secure=settings.is_secure,
+        max_body_bytes=MAX_BODY_BYTES,
+        pages=list(refusals().values()),
+        page_policy=POLICY,
+        hsts=HSTS,
+        public_url=public_url,
+        is_secure=is_secure,
         host=host,
-        other_names=[name for name in LOOPBACK_NAMES if settings.is_development and name != host],
+        other_names=[name for name in LOOPBACK_NAMES if is_development and name != host],
         # Behind an Ingress plain http is its way to us; without one it is somebody's mistake.
-        must_use_https=settings.is_secure and hops < 2,
-        address=environ.get("NGINX_ADDRESS") or ("127.0.0.1" if settings.is_development else "*"),
+        must_use_https=is_secure and int(environ.get("TRUSTED_PROXY_HOPS") or 1) < 2,
+        address=environ.get("NGINX_ADDRESS") or ("127.0.0.1" if is_development else "*"),
         http_port=environ.get("HTTP_PORT") or "8000",
         https_port=environ.get("HTTPS_PORT") or "8443",
         certificate=environ.get("TLS_CERTIFICATE") or "",
         certificate_key=environ.get("TLS_CERTIFICATE_KEY") or "",
-        folder=environ.get("NGINX_FOLDER") or "/tmp",  # noqa: S108  nginx makes folders of its own account there
+        folder=environ.get("NGINX_FOLDER") or "/tmp",  # noqa: S108  nginx closes what it makes there
         workers=environ.get("NGINX_WORKERS") or "auto",
     )
+
+
+def upstreams(environ: Mapping[str, str]) -> dict[str, str]:
+    """host:port of every owner; the gateway's own app is FRONT_UPSTREAM. Raises SettingsError."""
+    from libs.settings import SettingsError
+
+    found = {}
+    for owner, default_port in UPSTREAM_PORTS.items():
+        name = "FRONT_UPSTREAM" if owner == "gateway" else f"{owner.upper()}_UPSTREAM"
+        found[owner] = environ.get(name) or f"127.0.0.1:{default_port}"
+        match = _HOST_AND_PORT.fullmatch(found[owner])
+        if not match or not 0 < int(match[1]) < 65536:
+            raise SettingsError(f"{name} must be host:port, such as 127.0.0.1:8001, not {found[owner]!r}.")
+    return found
+
+
+def host_of(authority: str) -> str:
+    """The name in `name:port` or `[address]:port`, in lower case."""
+    return re.sub(r":[0-9]*$", "", authority).lower()
 
 
 def _quoted(text: str) -> str:
@@ -161,7 +187,9 @@ def _quoted(text: str) -> str:
 def main() -> int:
     from libs.settings import SettingsError, with_launcher_environment
 
-    parser = argparse.ArgumentParser(prog="python -m gateway.routes", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway.routes", description=(__doc__ or "").splitlines()[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     nginx = commands.add_parser("nginx", help="render nginx.conf for the settings of this environment")
     nginx.add_argument("--output", type=Path, help="the file to write; standard output without it")

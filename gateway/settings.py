@@ -1,29 +1,27 @@
 """Settings of the gateway: where the services listen, and what the demo signs in with."""
 
 import dataclasses
-import re
 from dataclasses import dataclass
 
+from gateway.routes import upstreams
 from libs.guard.keyring import derive
-from libs.settings import Settings, SettingsError
-
-_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+from libs.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class GatewaySettings(Settings):
     """What the front door, its own app and beat read beside the common settings."""
 
-    ACCOUNT_UPSTREAM: str = "127.0.0.1:8001"
-    """host:port of account's web processes."""
-    ONBOARDING_UPSTREAM: str = "127.0.0.1:8002"
-    """host:port of onboarding's web processes."""
-    OIDC_UPSTREAM: str = "127.0.0.1:8003"
-    """host:port of oidc's web processes."""
-    NOTIFICATION_UPSTREAM: str = "127.0.0.1:8004"
-    """host:port of notification's web processes."""
-    FRONT_UPSTREAM: str = "127.0.0.1:8005"
-    """host:port of the gateway's own app."""
+    ACCOUNT_UPSTREAM: str = ""
+    """host:port of account's web processes; 127.0.0.1:8001 unless set."""
+    ONBOARDING_UPSTREAM: str = ""
+    """host:port of onboarding's web processes; 127.0.0.1:8002 unless set."""
+    OIDC_UPSTREAM: str = ""
+    """host:port of oidc's web processes; 127.0.0.1:8003 unless set."""
+    NOTIFICATION_UPSTREAM: str = ""
+    """host:port of notification's web processes; 127.0.0.1:8004 unless set."""
+    FRONT_UPSTREAM: str = ""
+    """host:port of the gateway's own app, for nginx alone; 127.0.0.1:8005 unless set."""
     SECURITY_CONTACT: str = "mailto:security@updspace.com"
     """Where to report a weakness: the Contact of /.well-known/security.txt (RFC 9116)."""
     DEMO_URL: str = ""
@@ -41,21 +39,11 @@ class GatewaySettings(Settings):
     def demo_client_secret(self) -> str:
         return self.DEMO_CLIENT_SECRET or derive(self.SECRET_KEY, "demo client").hex()
 
-    def upstream(self, owner: str) -> str:
-        """host:port of an owner of the route table; the gateway's own is the front app."""
-        name = "FRONT" if owner == "gateway" else owner.upper()
-        address: str = getattr(self, f"{name}_UPSTREAM")
-        return address
+    @property
+    def upstreams(self) -> dict[str, str]:
+        """host:port of every owner of the route table."""
+        return upstreams(dataclasses.asdict(self))
 
     def check(self) -> None:
         super().check()
-        for field in dataclasses.fields(self):
-            if field.name.endswith("_UPSTREAM"):
-                check_upstream(field.name, getattr(self, field.name))
-
-
-def check_upstream(name: str, value: str) -> None:
-    """Raises SettingsError unless the value is host:port."""
-    match = _HOST_AND_PORT.fullmatch(value)
-    if not match or not 0 < int(match[2]) < 65536:
-        raise SettingsError(f"{name} must be host:port, such as 127.0.0.1:8001, not {value!r}.")
+        upstreams(dataclasses.asdict(self))

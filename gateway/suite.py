@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from gateway.certificate import ensure_certificate
 from gateway.data_folder import DataFolder
-from gateway.launcher import describe_administrator, port_from_environment, prepare_databases
+from gateway.launcher import describe_administrator, last_words, port_from_environment, prepare_databases
 from gateway.servers import ServerError
 from gateway.supervision import Program, Supervisor
 
@@ -151,11 +151,11 @@ class Suite:
 
     def start_program(self, program: str) -> None:
         """Start a stopped program and wait until it stays up."""
-        self._ask("startProcess", program, True)
+        self._running.ask_about(program, "startProcess", True)
 
     def stop_program(self, program: str) -> None:
         """Stop a program for good, as an operator would; it is not started again by itself."""
-        self._ask("stopProcess", program, True)
+        self._running.ask_about(program, "stopProcess", True)
 
     def restart(self, program: str) -> None:
         self.stop_program(program)
@@ -163,14 +163,14 @@ class Suite:
 
     def signal(self, program: str, number: signal.Signals) -> None:
         """Send a signal to a program's first process; one that dies of it is started again."""
-        self._ask("signalProcess", program, str(int(number)))
+        self._running.ask_about(program, "signalProcess", str(int(number)))
 
     def programs(self) -> dict[str, str]:
         """Every program with its state: RUNNING, STARTING, BACKOFF, STOPPED, EXITED or FATAL."""
-        return {row["name"]: row["statename"] for row in self._ask("getAllProcessInfo")}
+        return {row["name"]: row["statename"] for row in self._running.ask("getAllProcessInfo")}
 
     def pid(self, program: str) -> int:
-        return int(self._ask("getProcessInfo", program)["pid"])
+        return int(self._running.ask_about(program, "getProcessInfo")["pid"])
 
     def is_alive(self) -> bool:
         return self.supervisor is not None and self.supervisor.is_alive
@@ -214,8 +214,8 @@ class Suite:
         if done.returncode == 2:
             raise SettingsRefused(done.stderr.strip())
         if done.returncode:
-            last = (done.stderr.strip() or "it left no word").splitlines()[-1]
-            raise ServerError(f"The databases could not be prepared: {last} (more in {self.data.path}/log)")
+            words = last_words(done.stderr)
+            raise ServerError(f"The databases could not be prepared: {words} (more in {self.data.path}/log)")
         self.admin = describe_administrator(
             email, password, is_new=done.stdout.endswith("created\n"), is_given=bool(given)
         )
@@ -266,11 +266,12 @@ class Suite:
         command = (
             f"{nginx} -p {folder} -e stderr -c {folder}/nginx.conf -g 'daemon off; error_log stderr warn;'"
         )
-        return [*programs, program("nginx", command)]
+        return [*programs, Program("nginx", command, self.data.log("nginx.jsonl"), is_door=True)]
 
-    def _ask(self, method: str, *arguments: Any) -> Any:
+    @property
+    def _running(self) -> Supervisor:
         assert self.supervisor is not None, "the suite is not running"
-        return self.supervisor.ask(method, *arguments)
+        return self.supervisor
 
 
 class SettingsRefused(ServerError):
@@ -282,13 +283,13 @@ def prepare() -> None:
     from gateway.all_in_one import create_apps
     from libs.settings import SettingsError
 
+    password = os.environ.pop("ADMIN_PASSWORD")
     try:
         apps = create_apps()
+        created = prepare_databases(apps, admin_email=os.environ["ADMIN_EMAIL"], admin_password=password)
     except SettingsError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-    password = os.environ.pop("ADMIN_PASSWORD")
-    created = prepare_databases(apps, admin_email=os.environ["ADMIN_EMAIL"], admin_password=password)
     print("created" if created else "known")
 
 

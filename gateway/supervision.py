@@ -15,6 +15,7 @@ from gateway.servers import ServerError, die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S = 40
+BEHIND_THE_DOOR = "suite"
 START_TIMEOUT_S = 10
 
 
@@ -26,13 +27,20 @@ class Program:
     command: str
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_door: bool = False
+    """Whether it is told to stop, and has stopped, before the others are."""
+
+    @property
+    def address(self) -> str:
+        """Its name for supervisor, which stops one group after the other, but a group's programs side by side."""
+        return self.name if self.is_door else f"{BEHIND_THE_DOOR}:{self.name}"
 
     def section(self) -> str:
         values = ",".join(f'{name}="{value}"' for name, value in self.environment.items())
         return (
             f"[program:{self.name}]\ncommand={self.command}\ndirectory={ROOT}\nenvironment={values}\n"
             f"stdout_logfile={self.log}\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
-            "autorestart=true\nstartsecs=1\nstartretries=5\nstopsignal=TERM\nstopwaitsecs=30\nkillasgroup=true\n"
+            f"autorestart=true\nstartsecs=1\nstartretries=5\nstopsignal={'QUIT' if self.is_door else 'TERM'}\nstopwaitsecs=30\nkillasgroup=true\n"
         )
 
 
@@ -41,6 +49,7 @@ class Supervisor:
 
     def __init__(self, folder: Path, log: Path) -> None:
         self.folder, self.log = folder, log
+        self.programs: dict[str, Program] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,13 +58,16 @@ class Supervisor:
 
     def start(self, programs: Iterable[Program], environ: Mapping[str, str]) -> None:
         """Start it and all programs. Raises ServerError when it does not answer."""
+        self.programs = {program.name: program for program in programs}
+        behind = ",".join(name for name, program in self.programs.items() if not program.is_door)
         configuration = self.folder / "supervisord.conf"
         configuration.write_text(
             f"[supervisord]\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={self.folder}/supervisord.pid\n"
             f"[unix_http_server]\nfile={self.folder}/supervisor.sock\nchmod=0700\n"
             "[rpcinterface:supervisor]\n"
             "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-            + "".join(program.section() for program in programs)
+            + "".join(program.section() for program in self.programs.values())
+            + f"[group:{BEHIND_THE_DOOR}]\nprograms={behind}\npriority=100\n"
         )
         with open(self.log, "ab") as output:
             self._process = subprocess.Popen(
@@ -89,8 +101,12 @@ class Supervisor:
             self._process.wait()
         self._process = None
 
+    def ask_about(self, program: str, method: str, *arguments: Any) -> Any:
+        """Call a method that is about one program, such as startProcess."""
+        return self.ask(method, self.programs[program].address, *arguments)
+
     def ask(self, method: str, *arguments: Any) -> Any:
-        """Call a method of supervisor's XML-RPC interface, such as startProcess."""
+        """Call a method of supervisor's XML-RPC interface."""
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(None, None, f"unix://{self.folder}/supervisor.sock")

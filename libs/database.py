@@ -180,7 +180,12 @@ def run_migrations() -> None:
 
 def _migrate(context: Any, connection: sa.Connection, database: SQLAlchemy) -> None:
     def no_empty_revisions(_context: Any, _revision: Any, directives: list[Any]) -> None:
-        if directives and directives[0].upgrade_ops is not None and directives[0].upgrade_ops.is_empty():
+        # `db check` reads its directive afterwards: only `db revision --autogenerate` may lose an empty one.
+        is_writing = getattr(context.config.cmd_opts, "autogenerate", False)
+        is_empty = (
+            directives and directives[0].upgrade_ops is not None and directives[0].upgrade_ops.is_empty()
+        )
+        if is_writing and is_empty:
             directives.clear()
 
     with connection.begin():

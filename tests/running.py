@@ -79,10 +79,11 @@ class House:
 
     def _read(self, process: "subprocess.Popen[str]", ready: "queue.Queue[bool]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self.output.append(line)
-            if "logs" in line and "jsonl" in line:
-                ready.put(True)
+        with process.stdout as lines:
+            for line in lines:
+                self.output.append(line)
+                if "logs" in line and "jsonl" in line:
+                    ready.put(True)
         ready.put(False)
 
     def stop(self) -> int:
@@ -142,9 +143,9 @@ class House:
         )
 
 
-def link_in(mail: dict[str, Any]) -> str:
+def link_in(text: str) -> str:
     """The first address in a mail's text."""
-    return next(word for word in mail["text"].split() if word.startswith(("http://", "https://")))
+    return next(word for word in text.split() if word.startswith(("http://", "https://")))
 
 
 def wait_until(condition: Any, seconds: float = 60) -> None:

@@ -112,7 +112,8 @@ def create_worker(*flask_apps: Flask) -> Celery:
     celery.conf.task_default_queue = queues[0].name
     celery.conf.flask_apps = flask_apps
     celery.set_default()
-    accompany_worker(flask_apps, int(os.environ.get("WORKER_PORT", "0")))
+    port, host = int(os.environ.get("WORKER_PORT") or 0), os.environ.get("WORKER_ADDRESS") or "127.0.0.1"
+    accompany_worker(flask_apps, port, host)
     return celery
 
 

@@ -19,14 +19,14 @@ HEARTBEAT_INTERVAL_S = 5
 HEARTBEAT_LIFETIME_S = 30
 
 
-def accompany_worker(flask_apps: tuple[Flask, ...], port: int) -> None:
+def accompany_worker(flask_apps: tuple[Flask, ...], port: int, host: str) -> None:
     """From the moment the worker is ready: a heartbeat per service, and the port where one is given."""
 
     @worker_ready.connect(weak=False)
     def _start(**_: Any) -> None:
         threading.Thread(target=_heartbeat, args=(flask_apps,), name="heartbeat", daemon=True).start()
         if port:
-            serve(flask_apps, port)
+            serve(flask_apps, port, host)
 
 
 def _heartbeat(flask_apps: tuple[Flask, ...]) -> None:

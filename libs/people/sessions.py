@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import redis
@@ -91,8 +91,13 @@ def cookie_secrets(settings: Settings) -> list[str]:
     return [part for part in raw.split(".")[:MAX_ACCOUNTS] if _SECRET.match(part)]
 
 
-def set_cookie(response: Response, settings: Settings, secret_list: list[str]) -> None:
-    """Give the browser these sessions, current first; an empty list clears the cookie."""
+def set_cookie(
+    response: Response, settings: Settings, secret_list: list[str], *, life: timedelta | None = None
+) -> None:
+    """Give the browser these sessions, current first; an empty list clears the cookie.
+
+    `life` is how long a session lives at most: the browser must not forget one that is used all the time.
+    """
     name = cookie_name(settings)
     if not secret_list:
         response.delete_cookie(name, path="/", secure=settings.is_secure, httponly=True, samesite="Lax")
@@ -100,7 +105,7 @@ def set_cookie(response: Response, settings: Settings, secret_list: list[str]) -
     response.set_cookie(
         name,
         ".".join(secret_list[:MAX_ACCOUNTS]),
-        max_age=int(settings.SESSION_IDLE_LIFETIME.total_seconds()),
+        max_age=int((life or settings.SESSION_IDLE_LIFETIME).total_seconds()),
         path="/",
         secure=settings.is_secure,
         httponly=True,

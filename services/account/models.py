@@ -22,7 +22,7 @@ def _new_id() -> str:
     return str(uuid7())
 
 
-class User(db.Model):  # type: ignore[name-defined,misc]
+class User(db.Model):  # type: ignore[name-defined]
     """A person. `version` grows with every change that other services are told of."""
 
     __tablename__ = "users"
@@ -54,17 +54,19 @@ class User(db.Model):  # type: ignore[name-defined,misc]
         return self.status == "active"
 
 
-class PasswordCredential(db.Model):  # type: ignore[name-defined,misc]
+class PasswordCredential(db.Model):  # type: ignore[name-defined]
     """A person's password, as its argon2id hash. A person without one has no row."""
 
     __tablename__ = "password_credentials"
 
-    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
     hash: Mapped[str] = mapped_column(sa.Text)
     changed_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 
-class PasswordLink(db.Model):  # type: ignore[name-defined,misc]
+class PasswordLink(db.Model):  # type: ignore[name-defined]
     """A mailed link that sets a first password, once."""
 
     __tablename__ = "password_links"
@@ -78,15 +80,21 @@ class PasswordLink(db.Model):  # type: ignore[name-defined,misc]
     """When it was used, or ended by a newer one or by another way of setting the password."""
 
 
-class SignInSession(db.Model):  # type: ignore[name-defined,misc]
+class SignInSession(db.Model):  # type: ignore[name-defined]
     """A person signed in on one browser: the truth of which Redis holds a copy. Its id is the public sid."""
 
     __tablename__ = "sign_in_sessions"
     __table_args__ = (
         sa.Index("ix_sign_in_sessions_live", "user_id", postgresql_where=sa.text("ended_at IS NULL")),
-        sa.Index("ix_sign_in_sessions_last_seen_at", "last_seen_at", postgresql_where=sa.text("ended_at IS NULL")),
-        sa.Index("ix_sign_in_sessions_absolute_end", "absolute_end", postgresql_where=sa.text("ended_at IS NULL")),
-        sa.Index("ix_sign_in_sessions_ended_at", "ended_at", postgresql_where=sa.text("ended_at IS NOT NULL")),
+        sa.Index(
+            "ix_sign_in_sessions_last_seen_at", "last_seen_at", postgresql_where=sa.text("ended_at IS NULL")
+        ),
+        sa.Index(
+            "ix_sign_in_sessions_absolute_end", "absolute_end", postgresql_where=sa.text("ended_at IS NULL")
+        ),
+        sa.Index(
+            "ix_sign_in_sessions_ended_at", "ended_at", postgresql_where=sa.text("ended_at IS NOT NULL")
+        ),
     )
 
     id: Mapped[str] = mapped_column(sa.Uuid(as_uuid=False), primary_key=True, default=_new_id)
@@ -104,7 +112,7 @@ class SignInSession(db.Model):  # type: ignore[name-defined,misc]
     end_cause: Mapped[str | None] = mapped_column(sa.Text)
 
 
-class RedisDebt(db.Model):  # type: ignore[name-defined,misc]
+class RedisDebt(db.Model):  # type: ignore[name-defined]
     """What Redis has yet to be told: written with the change itself, deleted once Redis has said yes."""
 
     __tablename__ = "redis_debts"

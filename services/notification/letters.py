@@ -131,12 +131,12 @@ class ConfirmAddress(Letter):
         return [
             Paragraph(
                 _(
-                    "you asked to join UpdSpace with this address. Please confirm that it is yours, "
+                    "You asked to join UpdSpace with this address. Please confirm that it is yours, "
                     "so that we can look at your application."
                 )
             ),
             Button(_("Confirm the address"), self.link),
-            Paragraph(_("It was not you? Then ignore this mail: without you nothing more will happen.")),
+            Paragraph(_("If it was not you, ignore this mail: nothing more will happen without you.")),
         ]
 
 
@@ -153,7 +153,7 @@ class ActivationLink(Letter):
     def blocks(self, public_url: str) -> list[Block]:
         return [
             Paragraph(
-                _("your application to join UpdSpace is approved. One step is left: open your account.")
+                _("Your application to join UpdSpace is approved. One step is left: open your account.")
             ),
             Button(_("Open your account"), self.link),
             Paragraph(
@@ -180,7 +180,7 @@ class ApplicationRejected(Letter):
         blocks: list[Block] = [
             Paragraph(
                 _(
-                    "thank you for your interest in UpdSpace. We have looked at your application and cannot "
+                    "Thank you for your interest in UpdSpace. We have looked at your application and cannot "
                     "accept it this time."
                 )
             )
@@ -201,10 +201,10 @@ class SetPassword(Letter):
 
     def blocks(self, public_url: str) -> list[Block]:
         return [
-            Paragraph(_("your UpdSpace account waits for a password. Set one, and you can sign in with it.")),
+            Paragraph(_("Your UpdSpace account waits for a password. Set one, and you can sign in with it.")),
             Button(_("Set a password"), self.link),
             Paragraph(_("The link is yours alone: please do not pass this mail on.")),
-            Paragraph(_("You did not expect this mail? Then ignore it: your account stays as it is.")),
+            Paragraph(_("If you did not expect this mail, ignore it: your account stays as it is.")),
         ]
 
 
@@ -219,7 +219,7 @@ class SignInThreatened(Letter):
         return [
             Paragraph(
                 _(
-                    "somebody tried to use your account with a sign-in key that an app had already used. "
+                    "Somebody tried to use your account with a sign-in key that an app had already used. "
                     "The key may have been copied, so we ended the access that came with it."
                 )
             ),

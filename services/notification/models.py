@@ -11,8 +11,9 @@ from services.notification.extensions import db
 
 STATES = ("queued", "sending", "sent", "failed")
 """What a message can be; flows/lifecycle.py holds the ways between them."""
-RESULTS = ("sent", "deferred", "refused", "lost")
-"""How an attempt ended; `lost`: its worker died, and nobody knows whether the server took the mail."""
+RESULTS = ("sent", "deferred", "refused", "unwritable", "lost")
+"""How an attempt ended. `deferred`: another may help; `refused` by the server for good; `unwritable`: no mail
+could be made; `lost`: its worker died, and nobody knows whether the server took the mail."""
 _WAITS = "state IN ('queued', 'sending')"
 
 
@@ -20,7 +21,7 @@ def _one_of(column: str, words: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(word) for word in words)})"
 
 
-class Message(db.Model):
+class Message(db.Model):  # type: ignore[name-defined]
     """One mail to one address. Its content is the sealed context until it is delivered, then nothing."""
 
     __tablename__ = "messages"
@@ -63,7 +64,7 @@ class Message(db.Model):
     )
 
 
-class Attempt(db.Model):
+class Attempt(db.Model):  # type: ignore[name-defined]
     """One try to deliver a message; `result` is empty while it lasts."""
 
     __tablename__ = "attempts"
@@ -81,7 +82,7 @@ class Attempt(db.Model):
     __table_args__ = (sa.CheckConstraint(_one_of("result", RESULTS), name="result"),)
 
 
-class Recipient(db.Model):
+class Recipient(db.Model):  # type: ignore[name-defined]
     """A member's address and language, copied from account so that mail speaks the language of today."""
 
     __tablename__ = "recipients"
@@ -94,7 +95,7 @@ class Recipient(db.Model):
     """Of the snapshot; it only grows."""
 
 
-class MailboxEntry(db.Model):
+class MailboxEntry(db.Model):  # type: ignore[name-defined]
     """A mail that ended in the development mailbox; subject and bodies sealed for `mailbox.content:ID`."""
 
     __tablename__ = "mailbox"
@@ -104,6 +105,6 @@ class MailboxEntry(db.Model):
         sa.ForeignKey("messages.id", ondelete="CASCADE"), unique=True
     )
     """Unique: a message ends here once, however often it is delivered."""
-    recipient: Mapped[str] = mapped_column(sa.Text, index=True)
+    recipient: Mapped[str] = mapped_column(sa.Text)
     sealed_content: Mapped[str] = mapped_column(sa.Text)
     sent_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.headerregistry import Address
-from email.utils import parseaddr
+from email.utils import getaddresses
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -40,7 +40,9 @@ class SMTPServer:
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise SettingsError("SMTP_URL must be an smtp://, smtp+starttls:// or smtps:// URL with a host.")
         if parts.path.strip("/") or parts.query or parts.fragment:
-            raise SettingsError("SMTP_URL must end with host and port; write / ? # in a password as %2F %3F %23.")
+            raise SettingsError(
+                "SMTP_URL must end with host and port; write / ? # in a password as %2F %3F %23."
+            )
         return cls(
             scheme=parts.scheme,
             host=parts.hostname,
@@ -71,14 +73,20 @@ class NotificationSettings(ServiceSettings):
     @property
     def sender(self) -> Address:
         """MAIL_FROM as an address with its display name. Raises SettingsError."""
-        name, address = parseaddr(self.MAIL_FROM or DEVELOPMENT_SENDER)
         try:
+            # One address: a second one, after a comma, cannot be unpacked.
+            ((name, address),) = getaddresses([self.MAIL_FROM or DEVELOPMENT_SENDER])
             sender = Address(display_name=name, addr_spec=address)
         except (ValueError, IndexError, HeaderParseError):
             sender = Address()
-        if not sender.username or not sender.domain or not address.isascii():
+        if not sender.username or not sender.domain or not sender.addr_spec.isascii():
             raise SettingsError("MAIL_FROM must be an address such as UpdSpace ID <id@example.org>.")
         return sender
+
+    @property
+    def host(self) -> str:
+        """The name by which we greet mail servers."""
+        return urlsplit(self.PUBLIC_URL).hostname or "localhost"
 
     def check(self) -> None:
         super().check()

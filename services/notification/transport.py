@@ -23,7 +23,7 @@ _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a try ended: `sent`, `deferred` (another try may help) or `refused` (none will)."""
+    """How a try ended: a word of models.RESULTS, and what the server said."""
 
     result: str
     answer: str = ""
@@ -41,10 +41,13 @@ def hand_over(
     Only an answer to the recipient or to the content can refuse a message for good. Greeting, TLS, sign-in
     and sender are between the server and us: repaired there, the message can still go.
     """
-    connection = smtplib.SMTP_SSL if server.scheme == "smtps" else smtplib.SMTP
-    arguments = {"context": ssl.create_default_context()} if server.scheme == "smtps" else {}
-    # Without a name smtplib asks DNS for ours, which can take long.
-    smtp = connection(timeout=timeout_s, local_hostname=our_name, **arguments)
+    # Without our name smtplib would ask DNS for it, which can take long.
+    smtp: smtplib.SMTP
+    if server.scheme == "smtps":
+        context = ssl.create_default_context()
+        smtp = smtplib.SMTP_SSL(timeout=timeout_s, local_hostname=our_name, context=context)
+    else:
+        smtp = smtplib.SMTP(timeout=timeout_s, local_hostname=our_name)
     with _cut_off_after(LONGEST_CONVERSATION_S, smtp):
         try:
             _greet(smtp, server)
@@ -53,10 +56,11 @@ def hand_over(
             outcome = Outcome("deferred", str(answer))
         except smtplib.SMTPResponseException as error:
             outcome = Outcome("deferred", _said(error.smtp_code, error.smtp_error))
-        except smtplib.SMTPServerDisconnected:
-            outcome = Outcome("deferred", "The connection was dropped.")
-        except TimeoutError:
-            outcome = Outcome("deferred", f"No answer within {timeout_s:g} s.")
+        except (smtplib.SMTPServerDisconnected, TimeoutError) as error:
+            # smtplib tells of both in one way.
+            is_silent = isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
+            words = f"No answer within {timeout_s:g} s." if is_silent else "The connection was dropped."
+            outcome = Outcome("deferred", words)
         except ConnectionRefusedError:
             outcome = Outcome("deferred", "The connection was refused.")
         except ssl.SSLError as error:

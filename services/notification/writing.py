@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -53,13 +54,28 @@ def envelope(mail: Mail, *, sender: Address, recipient: str, header_id: str, dat
     """The mail with its headers. Raises ValueError when the recipient cannot be an address."""
     message = EmailMessage(policy=POLICY)
     message["From"] = sender
-    message["To"] = Address(addr_spec=recipient)
+    message["To"] = _address(recipient)
     message["Subject"] = mail.subject
     message["Date"] = format_datetime(date)
     message["Message-ID"] = header_id
-    message["Content-Language"] = mail.language
     # No out-of-office answer is wanted (RFC 3834 section 5).
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.text)
     message.add_alternative(mail.html, subtype="html")
+    message["Content-Language"] = mail.language
     return message
+
+
+def _address(text: str) -> Address:
+    """Exactly one bare address, its domain in the form that DNS knows. Raises ValueError."""
+    local, _, domain = text.rpartition("@")
+    # The parser knows the form, but no letters beyond ASCII before the @ (RFC 6531 allows them).
+    plain = "".join(letter if letter.isascii() else "x" for letter in local)
+    try:
+        domain = domain.encode("idna").decode("ascii")
+        form = Address(addr_spec=f"{plain}@{domain}")
+    except (HeaderParseError, IndexError, UnicodeError) as error:
+        raise ValueError("not an address") from error
+    if (form.username, form.domain) != (plain, domain):
+        raise ValueError("not a bare address")
+    return Address(username=local, domain=domain)

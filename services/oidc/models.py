@@ -25,10 +25,14 @@ class Client(db.Model):  # type: ignore[name-defined,misc]
 
     __tablename__ = "clients"
     __table_args__ = (
-        sa.CheckConstraint("auth_method IN ('client_secret_basic', 'client_secret_post', 'none')", name="auth_method"),
+        sa.CheckConstraint(
+            "auth_method IN ('client_secret_basic', 'client_secret_post', 'none')", name="auth_method"
+        ),
         sa.CheckConstraint("application_type IN ('web', 'native')", name="application_type"),
         # RFC 9700 §2.1.1 and §4.14.2: what protects a client that has no secret is not optional.
-        sa.CheckConstraint("auth_method <> 'none' OR (require_pkce AND rotate_refresh_tokens)", name="public_client"),
+        sa.CheckConstraint(
+            "auth_method <> 'none' OR (require_pkce AND rotate_refresh_tokens)", name="public_client"
+        ),
     )
 
     client_id: Mapped[str] = mapped_column(sa.Text, primary_key=True, default=_new_client_id)
@@ -48,7 +52,10 @@ class Client(db.Model):  # type: ignore[name-defined,misc]
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow, onupdate=utcnow)
 
     secrets: Mapped[list["ClientSecret"]] = relationship(
-        back_populates="client", cascade="all, delete-orphan", passive_deletes=True, order_by="ClientSecret.created_at"
+        back_populates="client",
+        cascade="all, delete-orphan",
+        passive_deletes=True,
+        order_by="ClientSecret.created_at",
     )
 
 
@@ -158,7 +165,7 @@ class Grant(db.Model):  # type: ignore[name-defined,misc]
     code_expires_at: Mapped[datetime] = mapped_column(Timestamp)
     code_used_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
-    expires_at: Mapped[datetime] = mapped_column(Timestamp, index=True)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
     """The absolute end of everything that came of it."""
     ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
     end_cause: Mapped[str | None] = mapped_column(sa.Text)

@@ -17,7 +17,7 @@ OPEN = (*UNDECIDED, "approved")
 IS_OPEN = sa.text("state IN ('submitted', 'confirmed', 'approved')")
 
 
-class Application(db.Model):  # type: ignore[name-defined,misc]
+class Application(db.Model):  # type: ignore[name-defined]
     """A person's request to join. Only flows/states.py changes `state`."""
 
     __tablename__ = "applications"
@@ -63,7 +63,7 @@ class Application(db.Model):  # type: ignore[name-defined,misc]
     """When the applicant was last sent a mail; asking again sooner than a minute sends none."""
 
 
-class Link(db.Model):  # type: ignore[name-defined,misc]
+class Link(db.Model):  # type: ignore[name-defined]
     """A single-use link of an application. At most one of a purpose is alive."""
 
     __tablename__ = "links"
@@ -91,7 +91,7 @@ class Link(db.Model):  # type: ignore[name-defined,misc]
     """When a newer link, or a decision, ended it."""
 
 
-class Person(db.Model):  # type: ignore[name-defined,misc]
+class Person(db.Model):  # type: ignore[name-defined]
     """What account last said about a person; here it shows who reviewed what."""
 
     __tablename__ = "people"

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 SERVICE_WORDS = ("updspaceid", "updspace", "upd", "space")
 
-COMMON_WORDS = tuple(
-    """
+_COMMON_WORDS = """
     password passwort passwd parola пароль парол qwerty qwertz azerty йцукен letmein welcome login signin logon
     admin administrator root user username guest master manager secret private access account changeme change
     default temporary temp test testing demo sample example hello hi hey good morning night bye iloveyou love lover
@@ -24,8 +23,7 @@ COMMON_WORDS = tuple(
     любовь люблю привет солнце зайка котенок мама папа наташа настя саша маша андрей сергей дмитрий александр
     москва россия родина спартак зенит
     my your the and one two three four five six seven eight nine ten me you is in it for this that with
-    """.split()
-)
+"""
 
 KEY_RUNS = (
     "abcdefghijklmnopqrstuvwxyz",
@@ -46,31 +44,33 @@ LEAST_OWN_CHARACTERS = 5
 """What must be left, counted in different characters, for a password to be its owner's idea."""
 SIGNS_FOR_FREE = 3
 """Different signs that anybody adds to a common word; more of them are an idea of one's own."""
+SHORTEST_PERIOD = 8
+"""A unit shorter than this, again and again, is no longer for it."""
 SHORTEST_RUN = 3
 
 
 def is_guessable(password: str, context: Iterable[str]) -> bool:
     """Whether hardly anything is left without repetition, key runs, common words and `context`."""
     folded = unicodedata.normalize("NFKC", password).casefold()
-    if _is_repetition(folded):
+    if _period(folded) < SHORTEST_PERIOD:
         return True
     words = _context_words(context)
     signs = {sign for sign in folded if _is_punctuation(sign)}
     needed = LEAST_OWN_CHARACTERS - max(len(signs) - SIGNS_FOR_FREE, 0)
     # Read as typed, and with the usual stand-ins for letters undone: P@ssw0rd is password.
-    return any(
-        _own_characters(_without_punctuation(form), words) < needed for form in (folded, folded.translate(_LOOKALIKES))
-    )
+    forms = (folded, folded.translate(_LOOKALIKES))
+    return any(_own_characters(_without_punctuation(form), words) < needed for form in forms)
 
 
 def _own_characters(text: str, words: list[str]) -> int:
-    if _is_repetition(text):
+    """How many different characters are left once everything is taken out that a guesser would put in."""
+    if _period(text) < SHORTEST_PERIOD:
         return 0
     for word in words:
         text = text.replace(word, " ")
     text = _without_key_runs(text)
-    # A year or a counter adds nothing; a long number of one's own does.
-    text = re.sub(r"(?<!\d)\d{1,4}(?!\d)", "", text)
+    # A year or a counter beside a common word adds nothing.
+    text = re.sub(r"(?<!\S)\d{1,4}(?!\S)", "", text)
     return len(set(text.replace(" ", "")))
 
 
@@ -85,7 +85,7 @@ def _without_punctuation(text: str) -> str:
 
 def _context_words(context: Iterable[str]) -> list[str]:
     """Words to take out, longest first, so that a part of one does not hide the whole."""
-    found = {*SERVICE_WORDS, *COMMON_WORDS}
+    found = {*SERVICE_WORDS, *_COMMON_WORDS.split()}
     for phrase in context:
         folded = unicodedata.normalize("NFKC", phrase).casefold()
         found.update(part for part in re.split(r"[\W_]+", folded) if len(part) >= SHORTEST_RUN)
@@ -93,10 +93,10 @@ def _context_words(context: Iterable[str]) -> list[str]:
     return sorted(filter(None, found), key=len, reverse=True)
 
 
-def _is_repetition(text: str) -> bool:
-    """`abcabcabcabc`, or one unit again and again with a cut end."""
+def _period(text: str) -> int:
+    """The length of the shortest unit that the text repeats, with a cut end: 3 for `abcabcabca`."""
     sizes = range(1, len(text) // 2 + 1)
-    return any((text[:size] * (len(text) // size + 1))[: len(text)] == text for size in sizes)
+    return next((size for size in sizes if text[size:] == text[:-size]), len(text) or SHORTEST_PERIOD)
 
 
 def _without_key_runs(text: str) -> str:
@@ -120,7 +120,11 @@ def _run_length(text: str, start: int) -> int:
         for run in (keys, keys[::-1]):
             at = run.find(text[start])
             length = 0
-            while at >= 0 and at + length < len(run) and text[start + length : start + length + 1] == run[at + length]:
+            while (
+                at >= 0
+                and at + length < len(run)
+                and text[start + length : start + length + 1] == run[at + length]
+            ):
                 length += 1
             longest = max(longest, length)
     return longest

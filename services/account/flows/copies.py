@@ -61,7 +61,9 @@ def is_live() -> sa.ColumnElement[bool]:
     now = utcnow()
     idle_since = now - parts_of(current_app).settings.SESSION_IDLE_LIFETIME
     return sa.and_(
-        SignInSession.ended_at.is_(None), SignInSession.absolute_end > now, SignInSession.last_seen_at > idle_since
+        SignInSession.ended_at.is_(None),
+        SignInSession.absolute_end > now,
+        SignInSession.last_seen_at > idle_since,
     )
 
 
@@ -116,7 +118,9 @@ def rewrite_copies(user_id: uuid.UUID) -> None:
         pipeline = parts.redis.pipeline(transaction=False)
         for row in rows:
             # XX: a copy that was just deleted must not come back.
-            pipeline.set(copy_key(row.secret_digest), shared_session(row, user).to_json(), xx=True, keepttl=True)
+            pipeline.set(
+                copy_key(row.secret_digest), shared_session(row, user).to_json(), xx=True, keepttl=True
+            )
         pipeline.execute()
 
 
@@ -141,7 +145,9 @@ def _settle_or_leave(rows: Sequence[RedisDebt]) -> bool:
 
 def _settle(rows: Sequence[RedisDebt]) -> None:
     parts = parts_of(current_app)
-    subjects: dict[str, list[str]] = {kind: [] for kind in ("delete_copy", "rewrite_copies", "deny_sub", "deny_sid")}
+    subjects: dict[str, list[str]] = {
+        kind: [] for kind in ("delete_copy", "rewrite_copies", "deny_sub", "deny_sid")
+    }
     # Access tokens of that time have died by themselves after this; a late denial would hit newer ones.
     too_late = utcnow() - parts.settings.ACCESS_TOKEN_LIFETIME - timedelta(minutes=1)
     for row in rows:
@@ -158,7 +164,10 @@ def _settle(rows: Sequence[RedisDebt]) -> None:
 
 
 def settle_debts(*, seconds: float = 20.0) -> int:
-    """Tell Redis what it has yet to be told, oldest first, for at most so many seconds. Returns how many were settled."""
+    """Tell Redis what it has yet to be told, oldest first, for at most so many seconds.
+
+    Returns how many debts were settled.
+    """
     deadline = time.monotonic() + seconds
     settled = 0
     while time.monotonic() < deadline:

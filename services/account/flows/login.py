@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from flask import current_app
 from flask_babel import gettext, lazy_gettext
 
-from libs.database import utcnow
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from libs.web.problems import Problem
@@ -57,7 +56,7 @@ def log_in(*, email: str, password: str, user_agent: str = "", held: Sequence[st
             sa.select(User, PasswordCredential)
             .join(PasswordCredential, PasswordCredential.user_id == User.id)
             .where(User.id == found.id)
-            .with_for_update(key_share=True, of=User)
+            .with_for_update(read=True, of=User)
             .execution_options(populate_existing=True)
         ).one_or_none()
         # Between hash and lock the password may have been changed or the account disabled.
@@ -82,7 +81,9 @@ def count_throttled() -> None:
 def _refused(reason: str, kind: type[LoginRefused] = LoginRefused) -> LoginRefused:
     _count_failure(reason)
     if kind is AccountDisabled:
-        return AccountDisabled(gettext("This account is disabled. If you think that is a mistake, write to us."))
+        return AccountDisabled(
+            gettext("This account is disabled. If you think that is a mistake, write to us.")
+        )
     return LoginRefused(gettext("The e-mail address or the password is not right."))
 
 
@@ -102,7 +103,9 @@ def _rehash(credential: PasswordCredential, password: str) -> None:
     with db.transaction() as session:
         session.execute(
             sa.update(PasswordCredential)
-            .where(PasswordCredential.user_id == credential.user_id, PasswordCredential.hash == credential.hash)
-            .values(hash=hashed, changed_at=utcnow())
+            .where(
+                PasswordCredential.user_id == credential.user_id, PasswordCredential.hash == credential.hash
+            )
+            .values(hash=hashed)
             .execution_options(synchronize_session=False)
         )

@@ -70,7 +70,8 @@ def revoke_access(
 
 def revoke_everybody() -> Revoked:
     """End the access of every person, in batches: what was done stays done when it is cut short."""
-    sessions, events = 0, []
+    sessions = 0
+    events: list[uuid.UUID] = []
     after = uuid.UUID(int=0)
     while True:
         with db.transaction() as session:

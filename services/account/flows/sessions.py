@@ -4,18 +4,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import redis
 import sqlalchemy as sa
 from flask import current_app
-from flask_babel import gettext
+from flask_babel import gettext, lazy_gettext
 from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.database import utcnow
 from libs.observe.logs import get_logger
 from libs.people.sessions import MAX_ACCOUNTS, Session, make_secret, secret_digest
 from libs.service import parts_of
-from libs.web.problems import Unavailable
+from libs.web.problems import Problem, Unavailable
 from services.account.extensions import audit, db
 from services.account.flows.copies import is_live, owe, shared_session, write_copy
 from services.account.flows.revoking import Revoked, revoke_access
@@ -32,6 +33,12 @@ CLEANUP_KEY = "cleanup:clear_expired_sessions"
 
 class CannotResume(Unavailable):
     """The session is alive, and Redis did not take its copy."""
+
+
+class UnknownSession(Problem):
+    """The person has no such session."""
+
+    status, slug, title = 404, "unknown-session", lazy_gettext("There is no such session")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +69,13 @@ class HeldSession:
 
 
 def begin_session(
-    session: DatabaseSession, *, user: User, amr: Sequence[str], acr: str, user_agent: str, held: Sequence[str]
+    session: DatabaseSession,
+    *,
+    user: User,
+    amr: Sequence[str],
+    acr: str,
+    user_agent: str,
+    held: Sequence[str],
 ) -> SignIn:
     """Sign the person in on this browser, in the transaction under way. The caller has locked the user's row.
 
@@ -165,7 +178,8 @@ def resume(*, secrets: Sequence[str]) -> Resumed:
             current = write_copy(secret_digest(alive[0]))
         except redis.RedisError as error:
             raise CannotResume(
-                gettext("You are still signed in, and nothing is lost. Please try again in a moment."), retry_after=2
+                gettext("You are still signed in, and nothing is lost. Please try again in a moment."),
+                retry_after=2,
             ) from error
         if current is not None:
             return Resumed(session=current, secrets=alive)
@@ -202,14 +216,25 @@ def list_sessions(*, sub: str | None = None, limit: int = 100) -> list[tuple[Sig
 
 
 def end_session(*, sub: str, sid: str) -> Revoked:
-    """End one of a person's sessions from the list. Another person's sid ends nothing."""
-    return revoke_access(sub=sub, cause="session_ended", sids=[sid])
+    """End one of a person's sessions from the list; one that has ended already stays so.
+
+    Raises UnknownSession, for another person's too.
+    """
+    with db.transaction() as session:
+        mine = sa.select(SignInSession.id).join(User).where(User.sub == sub, SignInSession.id == sid)
+        if session.scalar(mine) is None:
+            raise UnknownSession
+        return revoke_access(sub=sub, cause="session_ended", sids=[sid])
 
 
 def end_other_sessions(*, sub: str, keep_sid: str) -> Revoked:
     """End all of a person's sessions but the one they act in."""
     with db.transaction() as session:
-        query = sa.select(SignInSession.id).join(User).where(User.sub == sub, SignInSession.id != keep_sid, is_live())
+        query = (
+            sa.select(SignInSession.id)
+            .join(User)
+            .where(User.sub == sub, SignInSession.id != keep_sid, is_live())
+        )
         return revoke_access(sub=sub, cause="session_ended", sids=list(session.scalars(query)))
 
 
@@ -218,7 +243,7 @@ def end_other_sessions(*, sub: str, keep_sid: str) -> Revoked:
 
 def fold_seen(*, seconds: float = 30.0) -> int:
     """Fold the uses that readers noted as `seen:{sid}` into the rows. Returns how many. Raises redis.RedisError."""
-    client = parts_of(current_app).redis
+    client: Any = parts_of(current_app).redis
     deadline = time.monotonic() + seconds
     folded, cursor = 0, 0
     while True:
@@ -240,7 +265,8 @@ def _seen(sids: Sequence[str]) -> list[tuple[str, datetime]]:
     if not sids:
         return []
     try:
-        times = parts_of(current_app).redis.mget([f"seen:{sid}" for sid in sids])
+        client: Any = parts_of(current_app).redis
+        times = client.mget([f"seen:{sid}" for sid in sids])
     except redis.RedisError:
         return []
     return [
@@ -288,11 +314,13 @@ def clear_expired_sessions(*, seconds: float = 40.0) -> int:
             with db.transaction() as session:
                 batch = sa.select(SignInSession.id).where(condition).limit(ROWS_PER_BATCH)
                 batch = batch.with_for_update(skip_locked=True)
-                count = session.execute(
+                done = session.execute(
                     sa.delete(SignInSession)
                     .where(SignInSession.id.in_(batch))
+                    .returning(SignInSession.id)
                     .execution_options(synchronize_session=False)
-                ).rowcount
+                )
+                count = len(done.all())
             deleted += count
             if count < ROWS_PER_BATCH:
                 break

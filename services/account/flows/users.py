@@ -1,5 +1,6 @@
 """People: opened, found, changed, disabled. Every change is told to the other services as a whole snapshot."""
 
+import contextlib
 import re
 import unicodedata
 import uuid
@@ -54,10 +55,8 @@ def normalise_email(email: str) -> str:
     # Folding may undo the normal form, hence once more.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", bounded).strip().casefold())
     local, at, domain = folded.rpartition("@")
-    try:
+    with contextlib.suppress(UnicodeError):  # not a domain name: kept as it is, and nobody's
         domain = domain.encode("idna").decode("ascii")
-    except UnicodeError:
-        pass  # not a domain name: kept as it is, and nobody's
     return f"{local}{at}{domain}"
 
 
@@ -165,7 +164,9 @@ def get_user(*, sub: str | None = None, email: str | None = None) -> User:
         with db.transaction() as session:
             user = session.scalar(_fresh(sa.select(User).where(User.sub == sub)))
     if user is None:
-        raise UnknownUser(gettext("No account has the address %(email)s.", email=email) if email is not None else None)
+        raise UnknownUser(
+            gettext("No account has the address %(email)s.", email=email) if email is not None else None
+        )
     return user
 
 
@@ -210,7 +211,9 @@ def disable_user(*, sub: str, reason: str | None = None) -> bool:
             return False
         user.status = "disabled"
         revoke_access(sub=sub, cause="disabled")
-        _changed(user, "user.disabled", before={"status": "active"}, after={"status": "disabled"}, reason=reason)
+        _changed(
+            user, "user.disabled", before={"status": "active"}, after={"status": "disabled"}, reason=reason
+        )
     return True
 
 
@@ -221,7 +224,9 @@ def enable_user(*, sub: str, reason: str | None = None) -> bool:
         if user.is_active:
             return False
         user.status = "active"
-        _changed(user, "user.enabled", before={"status": "disabled"}, after={"status": "active"}, reason=reason)
+        _changed(
+            user, "user.enabled", before={"status": "disabled"}, after={"status": "active"}, reason=reason
+        )
     return True
 
 
@@ -255,7 +260,9 @@ def mark_email_verified(user: User) -> None:
     """Note, in the transaction under way, that the person reads mail at their address."""
     if user.email_verified_at is None:
         user.email_verified_at = utcnow()
-        _changed(user, "user.email_verified", before={"email_verified": False}, after={"email_verified": True})
+        _changed(
+            user, "user.email_verified", before={"email_verified": False}, after={"email_verified": True}
+        )
 
 
 def _changed(

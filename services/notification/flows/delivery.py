@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 
 import sqlalchemy as sa
 from flask import current_app
@@ -29,6 +30,9 @@ ENOUGH_QUEUED = 100
 """With this many tasks in the queue a sweep would only repeat them."""
 LAST_MINUTES = timedelta(minutes=20)
 """What health looks at: longer than the longest wait between two tries, so that trouble stays in sight."""
+
+SETTLE_PAUSES_S = (0.2, 1.0, 3.0)
+"""How long to wait for a database that went away in the middle of a delivery."""
 
 
 class Unwritable(Exception):
@@ -59,25 +63,32 @@ def deliver(*, message_id: uuid.UUID) -> str | None:
     if lease is None:
         return None
     began = time.monotonic()
-    reason = lifecycle.REFUSED
     try:
         outcome = _send(lease)
     except Unwritable as error:
-        outcome, reason = Outcome("refused", str(error)), lifecycle.UNWRITABLE
+        outcome = Outcome("unwritable", str(error))
     except sa.exc.OperationalError:
         raise  # the database is away: nothing can be written down, and the lease runs out by itself
     except Exception as error:
         # A message that trips a fault of ours waits like any other, and the rest goes on.
         log.error("delivery_broke", message_id=str(message_id), exc_info=error)
         outcome = Outcome("deferred", f"A fault of ours: {type(error).__name__}.")
-    _settle(lease, outcome, reason, duration_ms=round((time.monotonic() - began) * 1000))
+    duration_ms = round((time.monotonic() - began) * 1000)
+    for pause_s in SETTLE_PAUSES_S:
+        try:
+            _settle(lease, outcome, duration_ms=duration_ms)
+            return outcome.result
+        except sa.exc.OperationalError:
+            # The server may have the mail: forgetting that would send it twice.
+            time.sleep(pause_s)
+    _settle(lease, outcome, duration_ms=duration_ms)
     return outcome.result
 
 
 def sweep() -> int:
     """Queue what is due and what no task announces any more. Returns how many messages were queued."""
     parts = parts_of(current_app)
-    if parts.redis.llen(tasks.service) >= ENOUGH_QUEUED:
+    if cast(int, parts.redis.llen(tasks.service)) >= ENOUGH_QUEUED:
         return 0
     due = _due_ids(utcnow())
     db.session.rollback()
@@ -92,15 +103,19 @@ def sweep() -> int:
 def mail_health() -> Component:
     """What the attempts of the last minutes showed; nobody is called for it."""
     rows = db.session.execute(
-        sa.select(Attempt.result, sa.func.count())
-        .where(Attempt.started_at > utcnow() - LAST_MINUTES, Attempt.result.in_(("sent", "refused", "deferred")))
+        sa.select(Attempt.result, sa.func.count().label("number"))
+        .where(
+            Attempt.started_at > utcnow() - LAST_MINUTES, Attempt.result.in_(("sent", "refused", "deferred"))
+        )
         .group_by(Attempt.result)
     )
-    counts = {result: number for result, number in rows}
+    counts = {row.result: row.number for row in rows}
     # A server that refuses one address is a server that works.
     works = counts.get("sent", 0) + counts.get("refused", 0) > 0
     status = "degraded" if counts.get("deferred") and not works else "healthy"
-    return Component("email", status, None, {"sent": counts.get("sent", 0), "deferred": counts.get("deferred", 0)})
+    return Component(
+        "email", status, None, {"sent": counts.get("sent", 0), "deferred": counts.get("deferred", 0)}
+    )
 
 
 def _due_ids(now: datetime) -> Sequence[uuid.UUID]:
@@ -143,7 +158,9 @@ def _take(message_id: uuid.UUID) -> Lease | None:
             attempt=message.last_attempt,
             template=message.template,
             recipient=message.recipient,
-            language=supported(recipients.locale_of(message.recipient)) or supported(message.locale) or DEFAULT,
+            language=supported(recipients.locale_of(message.recipient))
+            or supported(message.locale)
+            or DEFAULT,
             header_id=message.header_id,
             created_at=message.created_at,
             sealed_context=message.sealed_context,
@@ -175,7 +192,7 @@ def _send(lease: Lease) -> Outcome:
             header_id=lease.header_id,
             date=lease.created_at,
         )
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise Unwritable("This is not an address that mail can go to.") from error
     if settings.smtp_server is None:
         mailbox.keep(mail, message_id=lease.message_id, recipient=lease.recipient)
@@ -202,7 +219,7 @@ def _write(lease: Lease) -> Mail:
     return write(letter, language=lease.language)
 
 
-def _settle(lease: Lease, outcome: Outcome, reason: str, *, duration_ms: int) -> None:
+def _settle(lease: Lease, outcome: Outcome, *, duration_ms: int) -> None:
     """Write down how the attempt ended, and move the message if the lease still holds."""
     now = utcnow()
     with db.transaction() as session:
@@ -220,8 +237,8 @@ def _settle(lease: Lease, outcome: Outcome, reason: str, *, duration_ms: int) ->
             lifecycle.mark_sent(message, now=now)
         elif holds and outcome.result == "deferred":
             lifecycle.put_back(message, now=now)
-        elif holds and outcome.result == "refused":
-            lifecycle.fail(message, reason)
+        elif holds:
+            lifecycle.fail(message, outcome.result)
         state = message.state
     parts_of(current_app).metrics.emails_sent.labels(result=outcome.result).inc()
     record = log.info if outcome.result == "sent" else log.warning

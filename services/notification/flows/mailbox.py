@@ -56,11 +56,16 @@ def keep(mail: Mail, *, message_id: uuid.UUID, recipient: str) -> None:
         )
 
 
+def is_in_use() -> bool:
+    """Whether mail ends here, and not at a server."""
+    return parts_of(current_app).settings.smtp_server is None
+
+
 def newest(*, to: str | None = None) -> list[KeptMail]:
     """The newest mails first, at most SHOWN, all or those to one address."""
     query = sa.select(MailboxEntry).order_by(MailboxEntry.id.desc()).limit(SHOWN)
     if to:
-        query = query.where(sa.func.lower(MailboxEntry.recipient) == folded(to))
+        query = query.where(sa.func.lower(MailboxEntry.recipient) == folded(to.replace("\0", "")))
     return _opened(db.session.scalars(query).all())
 
 

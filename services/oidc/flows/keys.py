@@ -42,7 +42,9 @@ def ensure_keys() -> int:
 def list_keys() -> list[SigningKey]:
     """Every key, those that sign first."""
     order = sa.case({"current": 0, "next": 1, "previous": 2, "retired": 3}, value=SigningKey.state)
-    return list(db.session.scalars(sa.select(SigningKey).order_by(order, SigningKey.alg, SigningKey.created_at)))
+    return list(
+        db.session.scalars(sa.select(SigningKey).order_by(order, SigningKey.alg, SigningKey.created_at))
+    )
 
 
 def count_published() -> int:

@@ -70,8 +70,7 @@ class RegisteredClient(ClientMixin):
     def check_client_secret(self, client_secret: str) -> bool:
         """Whether it is one of its secrets. SHA-256 is enough: they are random, and compared in constant time."""
         offered = digest(client_secret)
-        # Every digest is compared, so that the time tells nothing about which one matched.
-        return any([hmac.compare_digest(offered, known) for known in self.secret_digests])
+        return any(hmac.compare_digest(offered, known) for known in self.secret_digests)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         """A client proves itself in one way, the same at every endpoint."""

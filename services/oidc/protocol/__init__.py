@@ -1,1 +1,1 @@
-"""The issuer's answers to machines: authorization checks, grants, tokens, keys. It may call flows, never the reverse."""
+"""The issuer's answers to machines: checks, grants, tokens, keys. It may call flows, never the reverse."""

@@ -111,7 +111,9 @@ def spend(link: Link) -> None:
     now = utcnow()
     spent = db.session.execute(
         sa.update(Link)
-        .where(Link.id == link.id, Link.used_at.is_(None), Link.superseded_at.is_(None), Link.expires_at > now)
+        .where(
+            Link.id == link.id, Link.used_at.is_(None), Link.superseded_at.is_(None), Link.expires_at > now
+        )
         .values(used_at=now)
         .returning(Link.id)
     ).one_or_none()

@@ -60,8 +60,10 @@ def target(application_id: uuid.UUID) -> str:
     return f"application:{application_id}"
 
 
-def make(move: Move, application_id: uuid.UUID, *, reason: str | None = None, **values: Any) -> Application:
+def make(move: Move, application_id: uuid.UUID, **values: Any) -> Application:
     """Make the move, once: of two side by side one wins. Its audit entry is part of the transaction under way.
+
+    `values` are columns that change with it; a `reason` among them is the audit's too.
 
     Raises NotPossible with the application as it stands, NoSuchApplication.
     """
@@ -91,7 +93,7 @@ def make(move: Move, application_id: uuid.UUID, *, reason: str | None = None, **
             target=target(application_id),
             before={"state": moved.was},
             after={"state": application.state},
-            reason=reason,
+            reason=values.get("reason"),
         )
         return application
 

@@ -1,0 +1,97 @@
+"""What happens by the clock: a table of task names, and beat's Celery app made from it. It imports no service.
+
+`celery --app gateway.schedule beat` runs it, once in the whole suite; the all-in-one gives the same table to
+the beat inside its worker. A second beat by mistake does no harm: every task is safe to run twice.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery
+from celery.schedules import crontab, schedule
+from celery.signals import beat_init
+
+from gateway.routes import SERVICES
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`when` is a crontab line (UTC), or below a minute a number of seconds; nobody runs it once expired."""
+
+    task: str
+    queue: str
+    when: str | int
+    why: str
+    expires_s: int
+
+
+def _of_every_service(name: str, when: str | int, why: str, expires_s: int) -> tuple[Entry, ...]:
+    return tuple(Entry(f"{service}.{name}", service, when, why, expires_s) for service in SERVICES)
+
+
+SCHEDULE: tuple[Entry, ...] = (
+    *_of_every_service(
+        "relay_outbox", 5, "events that no relay thread sent, after a crash or with the broker away", 5
+    ),
+    *_of_every_service("sweep_inbox", 5, "events whose handling failed and is due again", 5),
+    *_of_every_service("clear_events", "17 3 * * *", "events confirmed or handled long ago", 3600),
+    Entry("account.settle_redis_debts", "account", 5, "ends of sessions that Redis did not take yet", 5),
+    Entry("account.fold_seen_sessions", "account", "*/5 * * * *", "when each session was last used", 240),
+    Entry("account.clear_expired_sessions", "account", "37 3 * * *", "expired sessions and spent links", 3600),
+    Entry("onboarding.clear_links", "onboarding", "47 3 * * *", "links that ended long ago", 3600),
+    Entry("oidc.clear_expired", "oidc", "57 3 * * *", "codes, grants and tokens that serve nobody now", 3600),
+    Entry("notification.sweep_messages", "notification", 5, "retries that are due, mail that no task took", 5),
+)
+
+
+def beat_entries() -> dict[str, dict[str, Any]]:
+    """The table in the form of Celery's `beat_schedule`."""
+    return {
+        entry.task: {
+            "task": entry.task,
+            "schedule": _moments(entry.when),
+            "options": {"queue": entry.queue, "expires": entry.expires_s, "ignore_result": True},
+        }
+        for entry in SCHEDULE
+    }
+
+
+def _moments(when: str | int) -> schedule:
+    if isinstance(when, int):
+        # Longer ones would start from zero whenever beat's file is lost.
+        assert when < 60, "from a minute on a crontab line says when"
+        return schedule(when)
+    minute, hour, day, month, weekday = when.split()
+    return crontab(minute=minute, hour=hour, day_of_month=day, month_of_year=month, day_of_week=weekday)
+
+
+def create_beat() -> Celery:
+    """Beat's app: the broker and the table, no task."""
+    from gateway.settings import GatewaySettings
+    from libs.messaging.worker import bare_celery
+    from libs.observe.logs import configure_logs
+
+    settings = GatewaySettings.load_or_exit()
+    configure_logs(settings, service="beat")
+    celery = bare_celery(settings, name="beat")
+    celery.conf.beat_schedule = beat_entries()
+    port = int(os.environ.get("WORKER_PORT") or 0)
+    if port:
+
+        @beat_init.connect(weak=False)
+        def _answer_on_port(**_: Any) -> None:
+            from libs.observe.worker_health import serve
+
+            serve((), port)
+
+    return celery
+
+
+def __getattr__(name: str) -> Celery:
+    """`app`, made when Celery's command line asks for it: who only reads the table needs no settings."""
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = create_beat()
+    app: Celery = globals()["app"]
+    return app

@@ -1,0 +1,41 @@
+"""account: who is this person, and is it really them? Owns people, passwords and sign-in sessions."""
+
+from flask import Flask
+
+from libs.service import create_service
+from services.account import tasks as _tasks  # noqa: F401  declares account's own tasks
+from services.account.cli import COMMANDS
+from services.account.consumers import HANDLERS
+from services.account.extensions import limiter, stores
+from services.account.flows.passwords import init_passwords
+from services.account.flows.sessions import find_session
+from services.account.observing import gauges
+from services.account.routes import account, enrolment, login, logout, password_links, sessions, users
+from services.account.settings import AccountSettings
+
+
+def create_app(settings: AccountSettings | None = None) -> Flask:
+    """The service's table of contents."""
+    settings = settings or AccountSettings.load_or_exit()
+    app = create_service(
+        __name__,
+        settings,
+        name="account",
+        limiter=limiter,
+        stores=stores,
+        blueprints=[
+            login.bp,
+            logout.bp,
+            enrolment.bp,
+            password_links.bp,
+            account.bp,
+            sessions.bp,
+            users.bp,
+        ],
+        handlers=HANDLERS,
+        commands=COMMANDS,
+        find_session=find_session,
+        gauges=gauges,
+    )
+    init_passwords(app, settings)
+    return app

@@ -1,0 +1,285 @@
+"""Commands of account: people, their sessions, the limits that hold them up."""
+
+import secrets
+import string
+import sys
+import time
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from libs.commands import command, done, show, show_one, wait_for_events
+from libs.guard import ratelimit
+from libs.service import parts_of
+from libs.web.client_address import parse_address
+from services.account.extensions import audit, db, outbox
+from services.account.flows import sessions, users
+from services.account.flows.revoking import Revoked, revoke_access, revoke_everybody
+from services.account.models import ROLES, SignInSession, User
+
+GRANTS_WAIT_S = 5.0
+PASSWORD_SIGNS = string.ascii_letters + string.digits
+
+users_group = AppGroup("users", help="People and what they may do.")
+role_group = AppGroup("role", help="Give roles and take them away.")
+sessions_group = AppGroup("sessions", help="Where people are signed in.")
+ratelimits_group = AppGroup("ratelimits", help="Rate limits that hold now.")
+users_group.add_command(role_group)
+COMMANDS = (users_group, sessions_group, ratelimits_group)
+
+
+# -- users -----------------------------------------------------------------------------------------------------
+
+
+@users_group.command("list", help="People, newest first.")
+@click.option("--search", default="", help="Only whose address or name contains this.")
+@click.option("--limit", default=100, show_default=True)
+@command
+def list_users(search: str, limit: int, as_json: bool) -> None:
+    people = users.search_users(text=search, limit=limit)
+    show([_line(user) for user in people], as_json=as_json, empty="Nobody.")
+
+
+@users_group.command("show", help="One person.")
+@click.argument("email")
+@command
+def show_user(email: str, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    values = _line(user) | {
+        "email_verified_at": user.email_verified_at,
+        "locale": user.locale,
+        "has_password": users.has_password(user),
+        "version": user.version,
+        "application_id": user.application_id,
+        "sessions": len(sessions.list_sessions(sub=user.sub)),
+    }
+    show_one(values, as_json=as_json)
+
+
+@users_group.command(
+    "create", help="Open an account. Without a password option one is invented and printed once."
+)
+@click.argument("email")
+@click.option("--name", help="How the person is called; else the part of the address before the @.")
+@click.option("--admin", is_flag=True, help="Give the role admin.")
+@click.option(
+    "--role", "roles", multiple=True, type=click.Choice(ROLES), help="Give a role; may be repeated."
+)
+@click.option("--locale", default="en", show_default=True)
+@click.option("--verified", is_flag=True, help="You vouch that the address is the person's.")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read the password from the first line of standard input."
+)
+@click.option("--password-prompt", is_flag=True, help="Ask for the password, unseen.")
+@command
+def create(
+    email: str,
+    name: str | None,
+    admin: bool,
+    roles: tuple[str, ...],
+    locale: str,
+    verified: bool,
+    password_stdin: bool,
+    password_prompt: bool,
+    as_json: bool,
+) -> None:
+    invented = None
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif password_prompt:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = invented = "".join(secrets.choice(PASSWORD_SIGNS) for _ in range(20))
+    user = users.create_user(
+        email=email,
+        name=name or email.partition("@")[0],
+        locale=locale,
+        roles=[*roles, *(["admin"] if admin else [])],
+        is_email_verified=verified,
+        password=password,
+    )
+    wait_for_events(quiet=as_json)
+    values = {"sub": user.sub, "email": user.email, "roles": user.roles}
+    sentence = f"Opened the account {user.sub} for {user.email}."
+    if invented:
+        values["password"] = invented
+        sentence += f"\nThe password, shown this once: {invented}"
+    done(sentence, values, as_json=as_json)
+
+
+@users_group.command("disable", help="Let nobody sign in as this person, and end all sessions and grants.")
+@click.argument("email")
+@click.option("--reason", help="Why, for the audit.")
+@command
+def disable(email: str, reason: str | None, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    changed = users.disable_user(sub=user.sub, reason=reason)
+    wait_for_events(quiet=as_json)
+    did = "is disabled and signed out everywhere" if changed else "was disabled before"
+    sentence = f"{user.email} {did}."
+    done(sentence, {"sub": user.sub, "status": "disabled", "changed": changed}, as_json=as_json)
+
+
+@users_group.command("enable", help="Let a disabled person sign in again.")
+@click.argument("email")
+@click.option("--reason", help="Why, for the audit.")
+@command
+def enable(email: str, reason: str | None, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    changed = users.enable_user(sub=user.sub, reason=reason)
+    wait_for_events(quiet=as_json)
+    sentence = f"{user.email} may sign in again." if changed else f"{user.email} was not disabled."
+    done(sentence, {"sub": user.sub, "status": "active", "changed": changed}, as_json=as_json)
+
+
+@role_group.command("add", help="Give a role: admin, reviewer or support.")
+@click.argument("email")
+@click.argument("role", type=click.Choice(ROLES))
+@command
+def add_role(email: str, role: str, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    changed = users.add_role(sub=user.sub, role=role)
+    wait_for_events(quiet=as_json)
+    sentence = f"{user.email} is {role} now." if changed else f"{user.email} was {role} before."
+    _say_roles(user, sentence, changed, as_json)
+
+
+@role_group.command("remove", help="Take a role away; access tokens that carry it die.")
+@click.argument("email")
+@click.argument("role", type=click.Choice(ROLES))
+@command
+def remove_role(email: str, role: str, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    changed = users.remove_role(sub=user.sub, role=role)
+    wait_for_events(quiet=as_json)
+    sentence = f"{user.email} is not {role} any more." if changed else f"{user.email} was not {role}."
+    _say_roles(user, sentence, changed, as_json)
+
+
+def _say_roles(user: User, sentence: str, changed: bool, as_json: bool) -> None:
+    roles = users.get_user(sub=user.sub).roles
+    done(sentence, {"sub": user.sub, "roles": roles, "changed": changed}, as_json=as_json)
+
+
+def _line(user: User) -> dict[str, object]:
+    return {
+        "email": user.email,
+        "name": user.name,
+        "status": user.status,
+        "roles": user.roles,
+        "created_at": user.created_at,
+        "sub": user.sub,
+    }
+
+
+# -- sessions --------------------------------------------------------------------------------------------------
+
+
+@sessions_group.command("list", help="Live sessions, last used first; of one person or of everybody.")
+@click.argument("email", required=False)
+@click.option("--limit", default=100, show_default=True)
+@command
+def list_sessions(email: str | None, limit: int, as_json: bool) -> None:
+    sub = users.get_user(email=email).sub if email else None
+    rows = [_session_line(row, user) for row, user in sessions.list_sessions(sub=sub, limit=limit)]
+    show(rows, as_json=as_json, empty="No sessions.")
+
+
+def _session_line(row: SignInSession, user: User) -> dict[str, object]:
+    return {
+        "email": user.email,
+        "created_at": row.created_at,
+        "last_seen_at": row.last_seen_at,
+        "amr": row.amr,
+        "user_agent": row.user_agent,
+        "sid": row.id,
+    }
+
+
+@sessions_group.command("revoke", help="End every session and grant of a person, or of everybody with --all.")
+@click.argument("email", required=False)
+@click.option("--all", "everybody", is_flag=True, help="Of everybody: people and apps must sign in again.")
+@command
+def revoke(email: str | None, everybody: bool, as_json: bool) -> None:
+    if bool(email) == everybody:
+        raise click.UsageError("Name one person, or say --all.")
+    if email:
+        revoked = revoke_access(sub=users.get_user(email=email).sub, cause="sessions_revoked")
+        whose = f"of {email}"
+    else:
+        revoked = revoke_everybody()
+        whose = "of everybody"
+    have_ended = _wait_for_grants(revoked)
+    grants = (
+        "Their grants have ended too."
+        if have_ended
+        else "Their grants have not ended yet: the issuer has not confirmed; it will be told until it does."
+    )
+    done(
+        f"Ended {revoked.sessions} session(s) {whose}. {grants}",
+        {"sessions_ended": revoked.sessions, "grants_ended": have_ended},
+        as_json=as_json,
+    )
+
+
+def _wait_for_grants(revoked: Revoked) -> bool:
+    """Whether the issuer has confirmed, waiting for it at most GRANTS_WAIT_S."""
+    deadline = time.monotonic() + GRANTS_WAIT_S
+    while True:
+        with db.transaction():
+            waiting = outbox.waiting(revoked.event_ids)
+        if not waiting or time.monotonic() > deadline:
+            return not waiting
+        time.sleep(0.05)
+
+
+@sessions_group.command("clear-expired", help="Delete sessions that expired or ended long ago.")
+@command
+def clear_expired(as_json: bool) -> None:
+    count = sessions.clear_expired_sessions(seconds=600)
+    done(f"Deleted {count} session(s).", {"deleted": count}, as_json=as_json)
+
+
+# -- rate limits -----------------------------------------------------------------------------------------------
+
+
+@ratelimits_group.command("list", help="Counts that hold now, of everybody or of one address or person.")
+@click.option("--ip", help="An IP address.")
+@click.option("--user", "email", help="An e-mail address, or a client id.")
+@command
+def list_limits(ip: str | None, email: str | None, as_json: bool) -> None:
+    ip, user = _whose(ip, email)
+    parts = parts_of(current_app)
+    keys = sorted(ratelimit.find_keys(parts.redis, parts.settings, ip=ip, user=user))
+    client: Any = parts.redis
+    rows = [{"limit": key, "seconds_left": max(client.ttl(key), 0)} for key in keys]
+    show(rows, as_json=as_json, empty="No limit is counting.")
+
+
+@ratelimits_group.command("reset", help="Forget the counts of one address or person, in all services.")
+@click.option("--ip", help="An IP address.")
+@click.option("--user", "email", help="An e-mail address, or a client id.")
+@command
+def reset_limits(ip: str | None, email: str | None, as_json: bool) -> None:
+    ip, user = _whose(ip, email)
+    if bool(ip) == bool(user):
+        raise click.UsageError("Name an address with --ip or a person with --user.")
+    parts = parts_of(current_app)
+    keys = ratelimit.reset(parts.redis, parts.settings, ip=ip, user=user)
+    with db.transaction():
+        audit.record(
+            "ratelimits.reset", target=f"ip:{ip}" if ip else f"email:{email}", after={"count": len(keys)}
+        )
+    done(f"Forgot {len(keys)} count(s).", {"reset": len(keys)}, as_json=as_json)
+
+
+def _whose(ip: str | None, email: str | None) -> tuple[str | None, str | None]:
+    """The forms under which limits are counted. Raises click.UsageError."""
+    if ip:
+        address = parse_address(ip)
+        if address is None:
+            raise click.UsageError(f"{ip} is not an IP address.")
+        ip = address
+    return ip, users.normalise_email(email) if email else None

@@ -1,0 +1,27 @@
+"""What account does when another service says something."""
+
+from collections.abc import Mapping
+
+from libs.messaging.events import ApplicantActivated, Event, SignInThreatened
+from libs.messaging.inbox import Handler
+from services.account.flows.password_links import open_account, warn_of_threat
+
+
+def open_for_applicant(event: ApplicantActivated) -> None:
+    open_account(
+        application_id=event.application_id,
+        email=event.email,
+        name=event.name,
+        locale=event.locale,
+        roles=event.roles,
+    )
+
+
+def warn_person(event: SignInThreatened) -> None:
+    warn_of_threat(sub=event.sub, cause=event.cause)
+
+
+HANDLERS: Mapping[type[Event], Handler] = {
+    ApplicantActivated: open_for_applicant,
+    SignInThreatened: warn_person,
+}

@@ -1,0 +1,130 @@
+"""Enrolling: an approved application becomes an account with a password, once, and its owner is signed in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from flask_babel import lazy_gettext
+
+from libs.audit import acting_as
+from libs.database import utcnow
+from libs.messaging.events import AccountOpened
+from libs.web.problems import Problem
+from services.account.extensions import audit, db, outbox
+from services.account.flows.passwords import passwords, store_first_password
+from services.account.flows.sessions import SignIn, begin_session
+from services.account.flows.users import ApplicationTaken, create_user, lock_user, mark_email_verified
+from services.account.models import PasswordCredential, PasswordLink, User
+
+
+class AlreadyEnrolled(Problem):
+    """The account of this application has a password: its owner signs in with it."""
+
+    status, slug, title = 409, "already-enrolled", lazy_gettext("Your account is ready: sign in")
+
+
+def find_enrolled(*, application_id: str) -> bool:
+    """Whether this application has become an account that can sign in."""
+    with db.transaction() as session:
+        return (
+            session.scalar(
+                sa.select(User.id)
+                .join(PasswordCredential, PasswordCredential.user_id == User.id)
+                .where(User.application_id == application_id)
+            )
+            is not None
+        )
+
+
+def enrol(
+    *,
+    application_id: str,
+    email: str,
+    name: str,
+    locale: str,
+    roles: Sequence[str],
+    password: str,
+    user_agent: str = "",
+    held: Sequence[str] = (),
+) -> SignIn:
+    """Open the account of an application with a password, and sign its owner in.
+
+    The address counts as confirmed: the ticket came by a link mailed to it. Where staff opened the account already,
+    this gives it its first password. Repeating it with the same password signs in again and changes nothing.
+    Raises AlreadyEnrolled for another password, PasswordRefused, TooBusy, EmailTaken.
+    """
+    mine = User.application_id == application_id
+    known = _known(mine)
+    if known is not None and known.hash is not None:
+        return _repeat(known, password=password, user_agent=user_agent, held=held)
+    passwords().check(password, context=[email, name])
+    hashed = passwords().hash(password)
+    if known is not None:
+        return _give_password(known, password, hashed, user_agent=user_agent, held=held)
+    try:
+        with acting_as(f"applicant:{application_id}"), db.transaction() as session:
+            user = create_user(
+                email=email,
+                name=name,
+                locale=locale,
+                roles=list(roles),
+                is_email_verified=True,
+                application_id=application_id,
+                hashed_password=hashed,
+            )
+            outbox.record(AccountOpened(sub=user.sub, application_id=application_id))
+            return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
+    except ApplicationTaken:
+        # Somebody, most often the same person pressing twice, was faster.
+        known = _known(mine)
+        assert known is not None
+        if known.hash is None:
+            return _give_password(known, password, hashed, user_agent=user_agent, held=held)
+        return _repeat(known, password=password, user_agent=user_agent, held=held)
+
+
+Known = sa.Row[Any]
+"""sub, status and the password's hash, or None."""
+
+
+def _known(condition: sa.ColumnElement[bool]) -> Known | None:
+    with db.transaction() as session:
+        return session.execute(
+            sa.select(User.sub, User.status, PasswordCredential.hash)
+            .outerjoin(PasswordCredential, PasswordCredential.user_id == User.id)
+            .where(condition)
+        ).one_or_none()
+
+
+def _repeat(known: Known, *, password: str, user_agent: str, held: Sequence[str]) -> SignIn:
+    if not passwords().is_right(password, known.hash) or known.status != "active":
+        raise AlreadyEnrolled
+    with db.transaction() as session:
+        user = lock_user(session, sub=known.sub)
+        credential = session.get(PasswordCredential, user.id, populate_existing=True)
+        if credential is None or credential.hash != known.hash or not user.is_active:
+            raise AlreadyEnrolled
+        return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
+
+
+def _give_password(
+    known: Known, password: str, hashed: str, *, user_agent: str, held: Sequence[str]
+) -> SignIn:
+    """The first password of an account that staff opened."""
+    with db.transaction() as session:
+        user = lock_user(session, sub=known.sub)
+        if not user.is_active:
+            raise AlreadyEnrolled
+        if store_first_password(session, user_id=user.id, hashed=hashed):
+            with acting_as(f"user:{user.sub}"):
+                session.execute(
+                    sa.update(PasswordLink)
+                    .where(PasswordLink.user_id == user.id, PasswordLink.used_at.is_(None))
+                    .values(used_at=utcnow())
+                )
+                audit.record("password.set", target=f"user:{user.sub}")
+                mark_email_verified(user)
+            return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
+    raced = _known(User.sub == known.sub)
+    assert raced is not None
+    return _repeat(raced, password=password, user_agent=user_agent, held=held)

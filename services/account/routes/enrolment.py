@@ -1,0 +1,104 @@
+"""/enrol: where an approved person sets a password and is signed in."""
+
+import json
+import time
+from typing import Any
+
+from flask import Blueprint, current_app, redirect, render_template, request, session
+from flask.typing import ResponseReturnValue
+
+from libs.guard.keyring import CannotOpen
+from libs.people.access import public
+from libs.people.handover import InvalidTicket, open_ticket
+from libs.service import parts_of
+from libs.web.redirects import safe_path
+from services.account.extensions import limiter
+from services.account.flows.enrolment import AlreadyEnrolled, enrol, find_enrolled
+from services.account.flows.passwords import PasswordRefused, passwords
+from services.account.flows.users import EmailTaken
+from services.account.routes.browser import held_secrets, sent_on, user_agent
+from services.account.routes.login import PER_ACCOUNT, PER_ADDRESS
+
+bp = Blueprint("enrolment", __name__)
+
+STEP = "enrolment"
+
+
+def enrolling_person() -> str | None:
+    step = _open_step()
+    return step["email"] if step else None
+
+
+@bp.get("/enrol")
+@public
+def show() -> ResponseReturnValue:
+    """Take the ticket out of the address, then show the page. Looking changes nothing."""
+    parts = parts_of(current_app)
+    if "ticket" in request.args:
+        try:
+            content = open_ticket(parts.settings, request.args["ticket"], purpose="enrol", audience="account")
+        except InvalidTicket:
+            session.pop(STEP, None)
+            return _closed("expired"), 410
+        _keep_step(content)
+        return redirect("/enrol", 303)
+    step = _open_step()
+    if step is None:
+        return _closed("expired"), 410
+    if find_enrolled(application_id=step["application_id"]):
+        return _closed("enrolled", step), 409
+    return _form(step)
+
+
+@bp.post("/enrol")
+@limiter.limit("login", PER_ADDRESS)
+@limiter.limit("login", PER_ACCOUNT, by=enrolling_person)
+@public
+def set_password() -> ResponseReturnValue:
+    step = _open_step()
+    if step is None:
+        return _closed("expired"), 410
+    try:
+        done = enrol(
+            application_id=step["application_id"],
+            email=step["email"],
+            name=step["name"],
+            locale=step["locale"],
+            roles=step["roles"],
+            password=request.form.get("password", ""),
+            user_agent=user_agent(),
+            held=held_secrets(),
+        )
+    except PasswordRefused as refused:
+        return _form(step, error=refused.errors["password"]), refused.status
+    except AlreadyEnrolled as refused:
+        return _closed("enrolled", step), refused.status
+    except EmailTaken as refused:
+        return _closed("taken", step), refused.status
+    return sent_on(done, safe_path(step.get("continue"), "/account"))
+
+
+def _keep_step(content: dict[str, Any]) -> None:
+    """Move the ticket's content into the browser's session, sealed, with time to think of a password."""
+    parts = parts_of(current_app)
+    end = int(time.time() + parts.settings.ENROLMENT_LIFETIME.total_seconds())
+    session[STEP] = parts.data_keys.seal(
+        json.dumps({"exp": end, "content": content}).encode(), "browser.enrolment"
+    )
+
+
+def _open_step() -> dict[str, Any] | None:
+    try:
+        body = json.loads(parts_of(current_app).data_keys.open(session.get(STEP, ""), "browser.enrolment"))
+    except CannotOpen:
+        return None
+    content: dict[str, Any] | None = body["content"] if body["exp"] > time.time() else None
+    return content
+
+
+def _form(step: dict[str, Any], error: str | None = None) -> str:
+    return render_template("enrolment.html", step=step, error=error, min_length=passwords().min_length)
+
+
+def _closed(why: str, step: dict[str, Any] | None = None) -> str:
+    return render_template("enrolment_closed.html", why=why, email=step["email"] if step else "")

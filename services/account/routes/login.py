@@ -1,0 +1,100 @@
+"""/login: sign in with e-mail and password; /login/resume: bring a session's copy back."""
+
+from flask import Blueprint, Response, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_limiter.errors import RateLimitExceeded
+
+from libs.guard.ratelimit import too_many
+from libs.people.access import public
+from libs.people.sessions import Session, current_session
+from services.account.extensions import limiter
+from services.account.flows import sessions
+from services.account.flows.login import LoginRefused, count_throttled, log_in
+from services.account.flows.users import normalise_email
+from services.account.routes.browser import (
+    brings_cookie,
+    give_sessions,
+    held_secrets,
+    sent_on,
+    user_agent,
+    wanted_path,
+)
+
+bp = Blueprint("login", __name__)
+
+PER_ADDRESS = "60 per minute"
+PER_ACCOUNT = "20 per 5 minutes"
+
+
+def typed_account() -> str | None:
+    """The account that somebody tries to enter, in one form however it is typed."""
+    return normalise_email(request.form.get("email", "")) or None
+
+
+@bp.get("/login")
+@public
+def show() -> ResponseReturnValue:
+    """The form; whoever signed in recently enough is sent on instead.
+
+    `continue` is a path of ours, `fresh_after` (epoch seconds) asks for a sign-in newer than that, `login_hint`
+    fills in the address, `another` asks for one more account.
+    """
+    session = current_session()
+    if session is not None and _is_fresh_enough(session) and "another" not in request.args:
+        return _send_on()
+    return _form(email=request.args.get("login_hint", ""), is_again=session is not None)
+
+
+@bp.post("/login")
+@limiter.limit("login", PER_ADDRESS)
+@limiter.limit("login", PER_ACCOUNT, by=typed_account)
+@public
+def sign_in() -> ResponseReturnValue:
+    email = request.form.get("email", "")
+    password = request.form.get("password", "")
+    try:
+        done = log_in(email=email, password=password, user_agent=user_agent(), held=held_secrets())
+    except LoginRefused as refused:
+        return _form(email=email, error=refused.detail), refused.status
+    return sent_on(done, wanted_path())
+
+
+@bp.errorhandler(RateLimitExceeded)
+def _throttled(error: RateLimitExceeded) -> Response:
+    count_throttled()
+    return too_many(error)
+
+
+@bp.get("/login/resume")
+@public
+def resume() -> ResponseReturnValue:
+    """Bring back the copy of the session behind the cookie, and the browser to where it was.
+
+    A cookie that no live session knows is cleared, so that the page it returns to asks for a sign-in, or answers
+    `prompt=none` by itself.
+    """
+    if not brings_cookie():
+        return redirect(wanted_path(), 303)
+    held = held_secrets()
+    resumed = sessions.resume(secrets=held)
+    response = redirect(wanted_path(), 303)
+    if resumed.secrets != held or not held:
+        give_sessions(response, resumed.secrets)
+    return response
+
+
+def _send_on() -> ResponseReturnValue:
+    """On to the page wanted. One of another service reads the copy, so that must be there: else it would ask again."""
+    target = wanted_path()
+    if not target.startswith("/account"):
+        sessions.resume(secrets=held_secrets())
+    return redirect(target, 303)
+
+
+def _is_fresh_enough(session: Session) -> bool:
+    wanted = request.args.get("fresh_after", "0")
+    return session.auth_time >= (int(wanted) if wanted.isdecimal() and len(wanted) <= 12 else 0)
+
+
+def _form(*, email: str, error: str | None = None, is_again: bool = False) -> str:
+    return render_template("login.html", email=email[:254], error=error, is_again=is_again)

@@ -1,0 +1,83 @@
+"""/account/sessions: where a person is signed in, and ending it there."""
+
+import re
+
+from flask import Blueprint, flash, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext, ngettext
+
+from libs.people.access import current_session, signed_in
+from services.account.flows import sessions
+
+bp = Blueprint("sessions", __name__)
+
+_SID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+# Browsers claim to be their forebears, so the more particular names stand first.
+BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("YaBrowser", "Yandex Browser"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("CriOS", "Chrome"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+    ("curl", "curl"),
+)
+SYSTEMS = (
+    ("Windows", "Windows"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("CrOS", "ChromeOS"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+@bp.get("/account/sessions")
+@signed_in
+def show() -> ResponseReturnValue:
+    session = current_session()
+    rows = [row for row, _ in sessions.list_sessions(sub=session.sub)]
+    rows.sort(key=lambda row: row.id != session.sid)  # this one first, the others as they were last used
+    return render_template(
+        "sessions.html", rows=rows, current_sid=session.sid, device_name=device_name, way_names=way_names
+    )
+
+
+@bp.post("/account/sessions")
+@signed_in
+def end() -> ResponseReturnValue:
+    """End one session (`end` is its sid) or all `others`."""
+    session = current_session()
+    if "others" in request.form:
+        ended = sessions.end_other_sessions(sub=session.sub, keep_sid=session.sid).sessions
+        flash(
+            ngettext("%(num)s other session was ended.", "%(num)s other sessions were ended.", ended), "good"
+        )
+        return redirect("/account/sessions", 303)
+    sid = request.form.get("end", "")
+    if not _SID.match(sid):
+        raise sessions.UnknownSession
+    sessions.end_session(sub=session.sub, sid=sid)
+    if sid == session.sid:
+        return redirect("/logout", 303)  # where the dead cookie is cleared
+    flash(gettext("That session was ended."), "good")
+    return redirect("/account/sessions", 303)
+
+
+def device_name(user_agent: str) -> str:
+    """What a browser says it is, in words its owner recognises."""
+    browser = next((name for sign, name in BROWSERS if sign in user_agent), None)
+    system = next((name for sign, name in SYSTEMS if sign in user_agent), None)
+    if browser and system:
+        return gettext("%(browser)s on %(system)s", browser=browser, system=system)
+    return browser or system or gettext("Unknown device")
+
+
+def way_names(amr: list[str]) -> list[str]:
+    """How a person signed in, in words (RFC 8176 has the codes)."""
+    words = {"pwd": gettext("Password")}
+    return [words.get(method, method) for method in amr]

@@ -1,0 +1,48 @@
+"""notification: what do we tell people, and did it arrive?"""
+
+from flask import Flask
+
+from libs.observe.health import Component
+from libs.observe.metrics import GaugeSamples
+from libs.service import create_service, parts_of
+from services.notification import tasks
+from services.notification.cli import COMMANDS
+from services.notification.consumers import HANDLERS
+from services.notification.extensions import limiter, stores
+from services.notification.flows import delivery, messages
+from services.notification.models import RESULTS
+from services.notification.routes import mailbox as mailbox_pages
+from services.notification.routes import messages as message_pages
+from services.notification.settings import NotificationSettings
+
+__all__ = ["create_app", "tasks"]
+
+
+def create_app(settings: NotificationSettings | None = None) -> Flask:
+    """The app of notification. A bad setting ends the process with its sentence."""
+    settings = settings or NotificationSettings.load_or_exit()
+
+    def email() -> Component:
+        with app.app_context():
+            return delivery.mail_health()
+
+    def gauges() -> GaugeSamples:
+        depth = messages.count("queued", "sending")
+        yield "id_queue_depth", "Tasks that wait in a queue", {"queue": "mail"}, depth
+
+    app = create_service(
+        __name__,
+        settings,
+        name="notification",
+        limiter=limiter,
+        stores=stores,
+        blueprints=[message_pages.bp, *([mailbox_pages.bp] if settings.is_development else [])],
+        handlers=HANDLERS,
+        commands=COMMANDS,
+        checks={"email": email},
+        gauges=gauges,
+        waiting=lambda: {"messages": messages.count("failed")},
+    )
+    for result in RESULTS[:-1]:
+        parts_of(app).metrics.emails_sent.labels(result=result)
+    return app

@@ -1,0 +1,18 @@
+"""Door 4: what the worker does. Both tasks may run twice and side by side."""
+
+import uuid
+
+from services.notification.extensions import tasks
+from services.notification.flows import delivery
+
+
+@tasks.task
+def deliver(message_id: str) -> None:
+    """Try to deliver one message; queued when it is asked for, and by the sweep when it is due again."""
+    delivery.deliver(message_id=uuid.UUID(message_id))
+
+
+@tasks.task
+def sweep_messages() -> None:
+    """Queue what waits without a task: retries that are due, leases that ran out, what no broker took."""
+    delivery.sweep()

@@ -1,0 +1,45 @@
+"""oidc: what may which client know and do? Clients, signing keys, consents, grants, tokens."""
+
+from flask import Flask
+
+from libs.observe.health import Component
+from libs.service import create_service, parts_of
+from services.oidc import tasks as _tasks  # noqa: F401  declares them
+from services.oidc.cli import COMMANDS
+from services.oidc.consumers import HANDLERS
+from services.oidc.extensions import limiter, stores
+from services.oidc.flows.keys import ALGORITHMS, count_published
+from services.oidc.models import GRANTS
+from services.oidc.routes import authorize, consent, discovery, logout, token, userinfo
+from services.oidc.settings import OIDCSettings
+
+BLUEPRINTS = (authorize.bp, consent.bp, token.bp, userinfo.bp, discovery.bp, logout.bp)
+
+
+def create_app(settings: OIDCSettings | None = None) -> Flask:
+    """The issuer as a WSGI app. A bad setting ends the process with a sentence."""
+    settings = settings or OIDCSettings.load_or_exit()
+
+    def oidc_keys() -> Component:
+        with app.app_context():
+            count = count_published()
+        status = "healthy" if count >= len(ALGORITHMS) else "unhealthy"
+        return Component("oidc_keys", status, None, {"key_count": count})
+
+    app = create_service(
+        __name__,
+        settings,
+        name="oidc",
+        limiter=limiter,
+        stores=stores,
+        blueprints=BLUEPRINTS,
+        handlers=HANDLERS,
+        commands=COMMANDS,
+        checks={"oidc_keys": oidc_keys},
+    )
+    metrics = parts_of(app).metrics
+    for grant in GRANTS:
+        metrics.tokens_issued.labels(grant=grant)
+        for error in ("invalid_grant", "invalid_client"):
+            metrics.tokens_failed.labels(grant=grant, error=error)
+    return app

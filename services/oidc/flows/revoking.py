@@ -1,0 +1,105 @@
+"""Revoking: grants end, and with them every code and token that came of them."""
+
+import uuid
+from datetime import UTC, datetime
+
+import redis
+import sqlalchemy as sa
+from flask import current_app
+from flask_babel import lazy_gettext
+
+from libs.database import utcnow
+from libs.messaging.events import SignInThreatened
+from libs.observe.logs import get_logger
+from libs.people import denials
+from libs.service import parts_of
+from libs.web.problems import Problem
+from services.oidc.extensions import audit, db, outbox
+from services.oidc.flows.subjects import find_sub_by_email
+from services.oidc.models import Grant
+
+log = get_logger("OIDC.revoking")
+
+ENDS_ONE_SESSION = ("sign_out", "session_ended")
+"""Causes after which `offline_access` grants stay (DESIGN section 6)."""
+
+
+class UnknownPerson(Problem):
+    """The issuer has never been told of this address."""
+
+    status, slug, title = 404, "unknown-person", lazy_gettext("Nobody with this address has used an app yet")
+
+
+def end_grant(grant_id: uuid.UUID, *, cause: str) -> bool:
+    """End one grant. False when it had ended before, so that its consequences come once."""
+    with db.transaction() as session:
+        ended = session.execute(
+            sa.update(Grant)
+            .where(Grant.id == grant_id, Grant.ended_at.is_(None))
+            .values(ended_at=utcnow(), end_cause=cause)
+        )
+        return ended.rowcount == 1
+
+
+def end_stolen_family(grant_id: uuid.UUID, *, sub: str, client_id: str) -> None:
+    """A spent refresh token came back: somebody holds a copy. Its family dies and the person is told, once."""
+    with db.transaction():
+        if not end_grant(grant_id, cause="refresh_token_theft"):
+            return
+        audit.record(
+            "grant.ended", target=f"client:{client_id}", after={"sub": sub, "cause": "refresh_token_theft"}
+        )
+        outbox.record(SignInThreatened(sub=sub, cause="refresh_token_theft"))
+    log.warning("refresh_token_reused", client_id=client_id, sub=sub)
+
+
+def end_access(*, sub: str, sids: list[str] | None, cause: str, not_before: int) -> int:
+    """Do what account's access_revoked asks, as far as its cause goes. Returns how many grants ended.
+
+    `not_before` is epoch seconds: with `sids` None, grants made after it stay, so that an event that
+    arrives late does not end what came of a new sign-in. A session named in `sids` is over for good.
+    """
+    which = [Grant.sub == sub, Grant.ended_at.is_(None)]
+    if sids is None:
+        which.append(Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC))
+    elif cause in ENDS_ONE_SESSION:
+        which += [Grant.sid.in_(sids), ~Grant.is_offline]
+    else:
+        # "All others": what these sessions made, and whatever outlives sessions.
+        outliving = sa.and_(Grant.is_offline, Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC))
+        which.append(sa.or_(Grant.sid.in_(sids), outliving))
+    with db.transaction() as session:
+        # Locked in one order: two events about one person must not wait for each other.
+        found = sa.select(Grant.id).where(*which).order_by(Grant.id).with_for_update()
+        ended = session.execute(
+            sa.update(Grant)
+            .where(Grant.id.in_(found.scalar_subquery()))
+            .values(ended_at=utcnow(), end_cause=cause)
+            .execution_options(synchronize_session=False)
+        ).rowcount
+    log.info("grants_ended", sub=sub, cause=cause, count=ended)
+    return ended
+
+
+def revoke_tokens(*, email: str) -> tuple[str, int]:
+    """End every grant of a person, access tokens included; their sign-in sessions stay.
+
+    Returns the sub and how many grants ended. Raises UnknownPerson.
+    """
+    parts = parts_of(current_app)
+    with db.transaction() as session:
+        sub = find_sub_by_email(email)
+        if sub is None:
+            raise UnknownPerson
+        ended = session.execute(
+            sa.update(Grant)
+            .where(Grant.sub == sub, Grant.ended_at.is_(None))
+            .values(ended_at=utcnow(), end_cause="tokens_revoked")
+        ).rowcount
+        audit.record("tokens.revoked", target=f"user:{sub}", after={"grants": ended})
+    # Beyond our own endpoints, which ask the rows, only a denial reaches an access token before it expires.
+    try:
+        denials.deny(parts.redis, parts.settings, subs=[sub])
+    except redis.RedisError as error:
+        log.warning("denial_not_written", sub=sub, error=type(error).__name__)
+    return sub, ended

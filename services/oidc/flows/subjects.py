@@ -1,0 +1,42 @@
+"""The issuer's copy of people: the newest of what account's events and the sign-in session say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from libs.database import utcnow
+from services.oidc.extensions import db
+from services.oidc.models import Subject
+
+
+def remember_subject(
+    *, sub: str, version: int, status: str, roles: list[str], claims: Mapping[str, Any]
+) -> None:
+    """Take a snapshot of a person over, unless a newer one is known: in whatever order they come."""
+    values = {
+        "version": version,
+        "status": status,
+        "roles": list(roles),
+        "claims": dict(claims),
+        "updated_at": utcnow(),
+    }
+    with db.transaction() as session:
+        session.execute(
+            insert(Subject)
+            .values(sub=sub, **values)
+            .on_conflict_do_update(
+                index_elements=[Subject.sub], set_=values, where=Subject.version < values["version"]
+            )
+        )
+
+
+def find_sub_by_email(email: str) -> str | None:
+    """Whose address this is, as far as the issuer has been told; None when nobody's."""
+    return db.session.execute(
+        sa.select(Subject.sub)
+        .where(sa.func.lower(Subject.claims["email"].astext) == email.strip().lower())
+        .order_by(Subject.updated_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()

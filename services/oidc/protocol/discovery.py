@@ -1,0 +1,57 @@
+"""Metadata (OpenID Connect Discovery §3, RFC 8414 §2): true to what is switched on, prepared as bytes."""
+
+import hashlib
+import json
+from functools import cache
+from typing import Any
+
+from libs.web.languages import LANGUAGES
+from services.oidc.models import AUTH_METHODS, GRANTS
+from services.oidc.protocol.authorization.checks import PROMPTS, RESPONSE_MODES
+from services.oidc.protocol.claims import STANDARD_CLAIMS
+from services.oidc.protocol.client_auth import WITH_SECRET
+from services.oidc.protocol.pkce import METHODS_SUPPORTED
+from services.oidc.protocol.tokens import ID_TOKEN_ALG
+from services.oidc.scopes import SCOPES
+
+
+def metadata(issuer: str) -> dict[str, Any]:
+    """What a client needs to know of this issuer."""
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/oauth2/authorize",
+        "token_endpoint": f"{issuer}/oauth2/token",
+        "userinfo_endpoint": f"{issuer}/oauth2/userinfo",
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "introspection_endpoint": f"{issuer}/oauth2/introspect",
+        "revocation_endpoint": f"{issuer}/oauth2/revoke",
+        "end_session_endpoint": f"{issuer}/oauth2/logout",
+        "scopes_supported": list(SCOPES),
+        "response_types_supported": ["code"],
+        "response_modes_supported": list(RESPONSE_MODES),
+        "grant_types_supported": list(GRANTS),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ID_TOKEN_ALG],
+        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "introspection_endpoint_auth_methods_supported": list(WITH_SECRET),
+        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "code_challenge_methods_supported": list(METHODS_SUPPORTED),
+        "prompt_values_supported": list(PROMPTS),
+        "claim_types_supported": ["normal"],
+        "claims_supported": [
+            *("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"),
+            *STANDARD_CLAIMS,
+        ],
+        "ui_locales_supported": list(LANGUAGES),
+        "claims_parameter_supported": False,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "authorization_response_iss_parameter_supported": True,
+    }
+
+
+@cache
+def document(issuer: str) -> tuple[bytes, str]:
+    """The metadata as bytes, and their ETag."""
+    body = json.dumps(metadata(issuer), separators=(",", ":")).encode()
+    return body, hashlib.sha256(body).hexdigest()[:32]

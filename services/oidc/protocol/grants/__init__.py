@@ -1,0 +1,50 @@
+"""The grants of the token endpoint, one module each, and what they issue alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from authlib.oauth2.rfc6749 import InvalidScopeError, OAuth2Request
+from authlib.oidc.core.grants.code import OpenIDToken
+from flask import current_app
+
+from libs.service import parts_of
+from services.oidc.flows.registered_clients import RegisteredClient
+from services.oidc.protocol.tokens import Authorization, make_access_token, make_id_token
+
+GRANT_COLUMNS: Sequence[str] = ("client_id", "sub", "sid", "is_offline", "auth_time", "acr", "amr")
+"""What a row of a grant has in common with the Authorization made from it."""
+
+
+def generate_token(
+    grant_type: str,
+    client: RegisteredClient,
+    user: Authorization,
+    scope: str,
+    expires_in: int | None = None,
+    include_refresh_token: bool = False,
+) -> dict[str, Any]:
+    """The body of a token response without its refresh token, which each grant stores in its own way."""
+    allowed = client.get_allowed_scope(scope)
+    if allowed is None:
+        raise InvalidScopeError
+    settings = parts_of(current_app).settings
+    lifetime = settings.ACCESS_TOKEN_LIFETIME
+    return {
+        "token_type": "Bearer",
+        "access_token": make_access_token(user, issuer=settings.PUBLIC_URL, scope=allowed, lifetime=lifetime),
+        "expires_in": int(lifetime.total_seconds()),
+        "scope": allowed,
+    }
+
+
+class IDToken(OpenIDToken):
+    """Adds the ID token to responses whose scope holds `openid` (OpenID Connect Core §3.1.3.3, §12.2)."""
+
+    def encode_id_token(self, token: dict[str, Any], request: OAuth2Request) -> str:
+        settings = parts_of(current_app).settings
+        return make_id_token(
+            request.user,
+            issuer=settings.PUBLIC_URL,
+            access_token=token["access_token"],
+            lifetime=settings.ID_TOKEN_LIFETIME,
+        )

@@ -1,0 +1,103 @@
+"""The token endpoint and its neighbours, assembled from Authlib's classes and our grants."""
+
+from typing import Any
+
+from authlib.integrations.flask_oauth2 import AuthorizationServer
+from authlib.oauth2 import OAuth2Error
+from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Request
+from flask import Response, g, json
+from flask import request as flask_request
+
+from services.oidc.flows.registered_clients import RegisteredClient, find_client
+from services.oidc.protocol.client_auth import Authentication, UnknownClientError, claimed_client_id
+from services.oidc.protocol.grants import IDToken, generate_token
+from services.oidc.protocol.grants.authorization_code import AuthorizationCodeGrant
+from services.oidc.protocol.grants.refresh_token import RefreshTokenGrant
+from services.oidc.protocol.introspection import Introspection
+from services.oidc.protocol.pkce import S256Challenge
+from services.oidc.protocol.requests import FormRequest
+from services.oidc.protocol.revocation import Revocation
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+class UnsupportedGrantType(OAuth2Error):
+    """Says nothing of what was sent."""
+
+    error = "unsupported_grant_type"
+    description = "This grant type is not supported."
+
+
+class Server(AuthorizationServer):
+    """Authlib's server with our own way of reading requests and knowing clients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._client_auth = Authentication()
+        self.register_token_generator("default", generate_token)
+        self.register_grant(AuthorizationCodeGrant, [S256Challenge(), IDToken()])
+        self.register_grant(RefreshTokenGrant, [IDToken()])
+        self.register_endpoint(Introspection)
+        self.register_endpoint(Revocation)
+
+    def query_client(self, client_id: str) -> RegisteredClient | None:
+        return find_client(client_id)
+
+    def create_oauth2_request(self, request: Any) -> OAuth2Request:
+        return request if isinstance(request, OAuth2Request) else FormRequest(flask_request)
+
+    def get_token_grant(self, request: OAuth2Request) -> Any:
+        grant_type = request.payload.grant_type
+        if not grant_type:
+            raise InvalidRequestError("The parameter grant_type is missing.")
+        for kind, extensions in self._token_grants:
+            if grant_type == kind.GRANT_TYPE:
+                grant = kind(request, self)
+                for extension in extensions:
+                    extension(grant)
+                return grant
+        raise UnsupportedGrantType
+
+    def create_token_response(self, request: Any = None) -> Response:
+        """Answer the token endpoint; what came of it is left in `g.token_outcome` for the counters.
+
+        Runs inside the caller's transaction, which is committed for refusals too: some of them end a grant.
+        """
+        oauth_request = None
+        try:
+            oauth_request = self.create_oauth2_request(request)
+            grant = self.get_token_grant(oauth_request)
+            grant.validate_token_request()
+            answer = grant.create_token_response()
+            g.token_outcome = (oauth_request, None)
+            return self.handle_response(*answer)
+        except OAuth2Error as error:
+            g.token_outcome = (oauth_request, error)
+            return self.handle_error_response(oauth_request, error)
+
+    def create_endpoint_response(self, name: str, request: Any = None) -> Response:
+        try:
+            return super().create_endpoint_response(name, self.create_oauth2_request(request))
+        except OAuth2Error as error:
+            return self.handle_error_response(None, error)
+
+    def handle_response(self, status_code: int, payload: Any, headers: Any) -> Response:
+        response = Response(json.dumps(payload), status_code, headers)
+        response.headers.update(NO_STORE)
+        return response
+
+    def get_error_uri(self, request: Any, error: Any) -> None:
+        return None
+
+    def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Nobody listens."""
+
+
+def known_client(request: OAuth2Request | None, error: OAuth2Error | None) -> RegisteredClient | None:
+    """The client that a token request came from or claimed to; None when nobody knows it."""
+    if request is None or isinstance(error, UnknownClientError):
+        return None
+    return request.client or find_client(claimed_client_id(request))
+
+
+server = Server()

@@ -1,0 +1,1 @@
+"""The doors of oidc: endpoints for clients, pages for people."""

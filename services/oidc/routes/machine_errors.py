@@ -1,0 +1,44 @@
+"""Errors at endpoints that only programs call: always JSON in the form of RFC 6749 §5.2."""
+
+from typing import Any
+
+import redis
+import sqlalchemy.exc
+from flask import Blueprint, Response, json
+from flask_limiter.errors import RateLimitExceeded
+
+from libs.guard.ratelimit import too_many
+from libs.observe.logs import correlation_id, get_logger
+
+log = get_logger("OIDC.errors")
+RETRY_AFTER_S = 5
+
+
+def answer_in_json(blueprint: Blueprint) -> None:
+    """Let the blueprint's failures speak OAuth; a 500 shows a correlation id and nothing else."""
+
+    @blueprint.errorhandler(RateLimitExceeded)
+    def _too_many(error: RateLimitExceeded) -> Response:
+        page = too_many(error)
+        return oauth_error(429, "temporarily_unavailable", retry_after=page.headers["Retry-After"])
+
+    @blueprint.errorhandler(sqlalchemy.exc.OperationalError)
+    @blueprint.errorhandler(sqlalchemy.exc.InterfaceError)
+    @blueprint.errorhandler(sqlalchemy.exc.TimeoutError)
+    @blueprint.errorhandler(redis.RedisError)
+    def _away(error: Exception) -> Response:
+        log.error("store_away", error=type(error).__name__)
+        return oauth_error(503, "temporarily_unavailable", retry_after=RETRY_AFTER_S)
+
+    @blueprint.errorhandler(Exception)
+    def _unexpected(error: Exception) -> Response:
+        log.error("unexpected_error", exc_info=error)
+        return oauth_error(500, "server_error", correlation_id=correlation_id())
+
+
+def oauth_error(status: int, error: str, *, retry_after: Any = None, **more: Any) -> Response:
+    response = Response(json.dumps({"error": error, **more}), status, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response

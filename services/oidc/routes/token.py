@@ -1,0 +1,72 @@
+"""What clients post with their own credentials: the token endpoint, introspection, revocation."""
+
+from flask import Blueprint, Response, current_app, g
+
+from libs.audit import set_actor
+from libs.observe.logs import get_logger
+from libs.people.access import protocol
+from libs.service import parts_of
+from services.oidc.extensions import db, limiter
+from services.oidc.models import GRANTS
+from services.oidc.protocol.client_auth import UnknownClientError
+from services.oidc.protocol.keys import keys
+from services.oidc.protocol.server import known_client, server
+from services.oidc.routes.machine_errors import answer_in_json
+
+bp = Blueprint("token", __name__)
+answer_in_json(bp)
+log = get_logger("OIDC.token")
+
+
+@bp.post("/oauth2/token")
+@limiter.limit("oidc_token", "1200 per minute")
+@protocol("clients prove themselves, or their codes by PKCE")
+def token() -> Response:
+    """RFC 6749 §3.2."""
+    keys.load()  # before the transaction, so that making the first keys is none of it
+    with db.transaction():
+        response = server.create_token_response()
+    _count()
+    return response
+
+
+@bp.post("/oauth2/introspect")
+@limiter.limit("oidc_token", "1200 per minute")
+@protocol("clients prove themselves by their secret")
+def introspect() -> Response:
+    """RFC 7662 §2."""
+    return server.create_endpoint_response("introspection")
+
+
+@bp.post("/oauth2/revoke")
+@limiter.limit("oidc_token", "1200 per minute")
+@protocol("clients prove themselves, or bear the token")
+def revoke() -> Response:
+    """RFC 7009 §2."""
+    return server.create_endpoint_response("revocation")
+
+
+def _count() -> None:
+    """Count and log what came of a token request, once it is committed."""
+    metrics = parts_of(current_app).metrics
+    request, error = g.token_outcome
+    client = known_client(request, error)
+    sent = request.payload.grant_type if request is not None else None
+    grant = sent if sent in GRANTS else "other"
+    if client is not None:
+        set_actor(f"client:{client.client_id}")
+    if error is None:
+        metrics.tokens_issued.labels(grant=grant).inc()
+        log.info("token_issued", client_id=client.client_id if client else None, grant=grant)
+        return
+    if client is not None:
+        metrics.tokens_failed.labels(grant=grant, error=error.error).inc()
+    elif isinstance(error, UnknownClientError):
+        metrics.unknown_clients.inc()
+    log.warning(
+        "token_refused",
+        client_id=client.client_id if client else None,
+        grant=grant,
+        error=error.error,
+        reason=error.get_error_description(),
+    )

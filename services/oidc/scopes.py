@@ -1,0 +1,20 @@
+"""Scopes: what an app may ask for, in the words of the consent page."""
+
+from typing import Any
+
+from flask_babel import lazy_gettext
+
+OFFLINE_ACCESS = "offline_access"
+
+SCOPES: dict[str, Any] = {
+    "openid": lazy_gettext("know that it is you, by a number of your own"),
+    "profile": lazy_gettext("see your name, your language and your time zone"),
+    "email": lazy_gettext("see your e-mail address"),
+    OFFLINE_ACCESS: lazy_gettext("keep this access after you sign out"),
+}
+"""Every scope that we offer, in the order in which people are asked."""
+
+
+def in_words(scopes: list[str]) -> list[Any]:
+    """What these scopes mean to a person, in the order of SCOPES."""
+    return [words for scope, words in SCOPES.items() if scope in scopes]

@@ -1,0 +1,29 @@
+"""onboarding: how does a person get in? Applications, reviews, activation."""
+
+from flask import Flask
+
+from libs.service import create_service
+from services.onboarding import tasks  # noqa: F401  declares the tasks
+from services.onboarding.cli import applications
+from services.onboarding.consumers import HANDLERS
+from services.onboarding.extensions import limiter, stores
+from services.onboarding.flows import review as reviewing
+from services.onboarding.routes import activation, apply, review
+from services.onboarding.settings import OnboardingSettings
+
+
+def create_app(settings: OnboardingSettings | None = None) -> Flask:
+    """The service's table of contents."""
+    settings = settings or OnboardingSettings.load_or_exit()
+    return create_service(
+        __name__,
+        settings,
+        name="onboarding",
+        limiter=limiter,
+        stores=stores,
+        blueprints=[apply.bp, activation.bp, review.bp],
+        handlers=HANDLERS,
+        commands=[applications],
+        gauges=reviewing.gauges,
+        waiting=lambda: {"applications": reviewing.count_undecided()},
+    )

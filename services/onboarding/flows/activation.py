@@ -1,0 +1,104 @@
+"""From an approved application to an account: the way over, links by command, activation without a mail."""
+
+import uuid
+
+from flask import current_app
+from flask_babel import lazy_gettext
+
+from libs.audit import current_actor
+from libs.messaging.events import ApplicantActivated
+from libs.people.handover import seal_ticket
+from libs.service import parts_of
+from libs.web.problems import Problem
+from services.onboarding.extensions import audit, db, outbox
+from services.onboarding.flows import links, states
+from services.onboarding.models import UNDECIDED, Application
+
+
+class NotApproved(Problem):
+    status, slug = 409, "not-approved"
+    title = lazy_gettext("The application is not approved")
+
+
+def look_at_activation(*, token: str) -> Application:
+    """The application of a living activation link; looking spends nothing. Raises LinkEnded."""
+    return states.get(links.open_link(token, links.ACTIVATE).application_id)
+
+
+def seal_enrolment(*, token: str) -> str:
+    """The ticket with which account lets the person of a living activation link enrol. Raises LinkEnded.
+
+    Nothing is spent: a mail scanner that presses buttons burns no link, and account opens one account per
+    application whatever we hand out.
+    """
+    application = look_at_activation(token=token)
+    content = {
+        "application_id": str(application.id),
+        "email": application.email,
+        # False where the link was printed for an operator before the applicant confirmed the address.
+        "email_verified": application.confirmed_at is not None,
+        "name": application.name,
+        "locale": application.locale,
+        "roles": [],
+        "continue": application.continue_to,
+    }
+    return seal_ticket(parts_of(current_app).settings, purpose="enrol", audience="account", content=content)
+
+
+def make_link(*, application_id: uuid.UUID) -> str:
+    """A new activation link for an operator to hand over; it ends the earlier one. Raises NotApproved."""
+    with db.transaction():
+        application = states.get_locked(application_id)
+        if application.state != "approved":
+            raise NotApproved(
+                lazy_gettext(
+                    "The application of %(email)s is %(state)s: only approved ones have an activation link.",
+                    email=application.email,
+                    state=application.state,
+                )
+            )
+        url, _ = links.issue(application.id, links.ACTIVATE)
+        audit.record("application.link_printed", target=states.target(application.id))
+        return url
+
+
+def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
+    """Have the account opened without the applicant's doing; account mails them a link to set a password.
+
+    Approves what nobody decided yet. Repeating it is harmless until the account is open. Raises NotApproved.
+    """
+    with db.transaction():
+        application = states.get_locked(application_id)
+        if application.state in UNDECIDED:
+            application = states.make(states.APPROVE, application.id, decided_by=current_actor())
+        if application.state != "approved":
+            raise NotApproved(
+                lazy_gettext(
+                    "The application of %(email)s is %(state)s: it cannot be activated.",
+                    email=application.email,
+                    state=application.state,
+                )
+            )
+        audit.record("application.directly_activated", target=states.target(application.id), reason=reason)
+        outbox.record(
+            ApplicantActivated(
+                application_id=str(application.id),
+                email=application.email,
+                name=application.name,
+                locale=application.locale,
+                roles=[],
+                reason=reason,
+            )
+        )
+        return application
+
+
+def note_opened(*, application_id: uuid.UUID, sub: str) -> None:
+    """The account is open: application and link are used up. Told twice, it happens once."""
+    with db.transaction():
+        application = states.get_locked(application_id)
+        if application.state == "activated" and application.sub == sub:
+            return
+        states.make(states.ACTIVATE, application_id, sub=sub)
+        links.use_up(application_id, links.ACTIVATE)
+        links.supersede(application_id)

@@ -1,0 +1,31 @@
+"""A small copy of who people are, so that pages can name reviewers."""
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from services.onboarding.extensions import db
+from services.onboarding.models import Person
+
+
+def remember_person(*, sub: str, version: int, name: str, roles: list[str], status: str, locale: str) -> None:
+    """Keep a snapshot of a person; one that is not newer than what we have changes nothing."""
+    values = {"version": version, "name": name, "roles": roles, "status": status, "locale": locale}
+    with db.transaction() as session:
+        session.execute(
+            insert(Person)
+            .values(sub=sub, **values)
+            .on_conflict_do_update(
+                index_elements=["sub"], set_=values, where=Person.version < sa.literal(version)
+            )
+        )
+
+
+def names_of(actors: Iterable[str | None]) -> dict[str, str]:
+    """The names of actors as the audit writes them (`user:SUB`); those nobody told us of are missing."""
+    subs = {actor.removeprefix("user:") for actor in actors if actor and actor.startswith("user:")}
+    if not subs:
+        return {}
+    rows = db.session.execute(sa.select(Person.sub, Person.name).where(Person.sub.in_(subs)))
+    return {f"user:{sub}": name for sub, name in rows if name}

@@ -1,0 +1,125 @@
+"""The shapes of what comes in: what a person typed, checked and brought into one form."""
+
+import re
+import unicodedata
+from typing import Any
+
+from flask_babel import gettext, lazy_gettext
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
+LONGEST_EMAIL = 254
+LONGEST_NAME = 100
+LONGEST_TEXT = 2000
+# RFC 5321 §4.1.2, Dot-string: quoted local parts are legal and no provider gives them out.
+_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_WORD_JOINERS = "\u200c\u200d"  # part of the spelling in Persian and Indic scripts, and of emoji
+
+
+class EmailAddress(fields.Field[str]):
+    """An address that can be put on an envelope: no quotes, comments, commas, spaces or line breaks."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        address = str(value).strip(" \t")
+        if not address:
+            raise ValidationError(gettext("Enter your e-mail address."))
+        local, _, domain = address.rpartition("@")
+        domain = _ascii_domain(domain)
+        if (
+            not _LOCAL_PART.fullmatch(local)
+            or len(local) > 64
+            or not domain
+            or len(local) + 1 + len(domain) > LONGEST_EMAIL
+        ):
+            raise ValidationError(gettext("Enter an e-mail address such as name@example.org."))
+        return f"{local}@{domain}"
+
+
+def _ascii_domain(domain: str) -> str:
+    """The domain in lower-case ASCII (RFC 5891 for others), or nothing where it is none."""
+    try:
+        labels = domain.encode("idna").decode("ascii").lower().split(".")
+    except UnicodeError:
+        return ""
+    is_domain = len(labels) > 1 and all(_LABEL.fullmatch(label) for label in labels)
+    return ".".join(labels) if is_domain and not labels[-1].isdigit() else ""
+
+
+class Line(fields.Field[str]):
+    """Words on one line, spaces evened out; nothing that a reader cannot see."""
+
+    def __init__(self, *, longest: int, missing: Any):
+        super().__init__(required=True)
+        self.longest, self.missing = longest, missing
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = unicodedata.normalize("NFC", str(value)).strip(" \t")
+        if any(_is_unseen(character) for character in text):
+            raise ValidationError(gettext("Use letters on one line, without control characters."))
+        text = " ".join(text.split())
+        if not text:
+            raise ValidationError(str(self.missing))
+        if len(text) > self.longest:
+            raise ValidationError(gettext("Use %(longest)s characters at most.", longest=self.longest))
+        return text
+
+
+class Paragraphs(fields.Field[str]):
+    """Free text with line breaks, which are kept as \\n."""
+
+    def __init__(self, *, longest: int, missing: Any = None):
+        super().__init__(required=True)
+        self.longest, self.missing = longest, missing
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        lines = unicodedata.normalize("NFC", str(value)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        text = "\n".join(
+            "".join(character for character in line if character == "\t" or not _is_unseen(character))
+            for line in lines
+        ).strip()
+        if not text and self.missing:
+            raise ValidationError(str(self.missing))
+        if len(text) > self.longest:
+            raise ValidationError(gettext("Use %(longest)s characters at most.", longest=self.longest))
+        return text
+
+
+def _is_unseen(character: str) -> bool:
+    """Control characters, line separators, and marks that turn the direction of what follows."""
+    return (
+        unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _WORD_JOINERS
+    )
+
+
+class ApplicationForm(Schema):
+    """What an applicant says. Whatever else was posted is not looked at."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    email = EmailAddress(required=True)
+    name = Line(longest=LONGEST_NAME, missing=lazy_gettext("Tell us your name."))
+    why = Paragraphs(longest=LONGEST_TEXT, missing=lazy_gettext("Write a sentence or two."))
+
+
+class AddressForm(Schema):
+    """An address alone."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    email = EmailAddress(required=True)
+
+
+class RejectionForm(Schema):
+    """Why not, in words for the applicant; nothing is an answer too."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    reason = Paragraphs(longest=LONGEST_TEXT)
+
+
+def first_errors(error: ValidationError) -> dict[str, Any]:
+    """A message per field."""
+    return {field: messages[0] for field, messages in error.normalized_messages().items()}

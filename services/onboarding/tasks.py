@@ -1,0 +1,15 @@
+"""What onboarding does by itself; gateway/schedule.py says when."""
+
+import time
+
+from libs.messaging.worker import LONGEST_TASK_S
+from services.onboarding.extensions import tasks
+from services.onboarding.flows import links
+
+
+@tasks.task
+def clear_links() -> None:
+    """Forget links that ended long ago, in bounded batches; a later run goes on where this one stops."""
+    deadline = time.monotonic() + LONGEST_TASK_S / 2
+    while links.forget_ended() and time.monotonic() < deadline:
+        pass

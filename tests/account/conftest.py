@@ -1,0 +1,193 @@
+"""People, browsers and broken Redis for account's tests."""
+
+import functools
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy as sa
+from flask import Flask
+
+from libs.people.handover import seal_ticket
+from libs.people.sessions import Session, copy_key, secret_digest
+from libs.service import parts_of
+from tests.pages import Browser
+
+PASSWORD = "green kettle on a windowsill"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@dataclass
+class Person:
+    """A member, as the test knows them."""
+
+    sub: str
+    email: str
+    password: str = field(default=PASSWORD, repr=False)
+
+
+@pytest.fixture
+def app(account_app: Flask) -> Flask:
+    return account_app
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody confirms events here, so commands need not wait for it as long as they would."""
+    from services.account import cli
+
+    monkeypatch.setattr(cli, "wait_for_events", functools.partial(cli.wait_for_events, seconds=0.05))
+
+
+@pytest.fixture
+def browser(app: Flask) -> Browser:
+    return Browser(app)
+
+
+@pytest.fixture
+def make_person(app: Flask) -> Callable[..., Person]:
+    """Opens accounts with addresses nobody else has."""
+
+    def make(**values: Any) -> Person:
+        from services.account.flows.users import create_user
+
+        email = values.pop("email", f"ann-{uuid.uuid4().hex[:10]}@people.test")
+        password = values.pop("password", PASSWORD)
+        with app.app_context():
+            user = create_user(email=email, name=values.pop("name", "Ann Lee"), password=password, **values)
+            return Person(sub=user.sub, email=email, password=password)
+
+    return make
+
+
+@pytest.fixture
+def person(make_person: Callable[..., Person]) -> Person:
+    return make_person()
+
+
+def sign_in(browser: Browser, person: Person, path: str = "/login", **options: Any) -> Browser:
+    """Sign the person in by the form."""
+    browser.fill(path, email=person.email, password=person.password, **options)
+    assert browser.status == 303, browser.text
+    return browser
+
+
+def cookie_of(browser: Browser) -> str:
+    return browser.cookie("id_session") or ""
+
+
+def copy_of(app: Flask, browser: Browser) -> Session | None:
+    """The fast copy behind the first secret of the browser's cookie."""
+    text = parts_of(app).redis.get(copy_key(secret_digest(cookie_of(browser).split(".")[0])))
+    return Session.from_json(text) if text else None
+
+
+def delete_copy(app: Flask, browser: Browser) -> None:
+    for secret in cookie_of(browser).split("."):
+        parts_of(app).redis.delete(copy_key(secret_digest(secret)))
+
+
+def is_signed_in(browser: Browser) -> bool:
+    return browser.get("/account").status_code == 200
+
+
+def rows(app: Flask, text: str, **values: Any) -> list[Any]:
+    """Rows of account's own database."""
+    with app.app_context(), parts_of(app).db.engine.connect() as connection:
+        return list(connection.execute(sa.text(text), values))
+
+
+def execute(app: Flask, text: str, **values: Any) -> None:
+    with app.app_context(), parts_of(app).db.engine.begin() as connection:
+        connection.execute(sa.text(text), values)
+
+
+def side_by_side(*actions: Callable[[], Any]) -> list[Any]:
+    """Run the actions at once, each in a thread; what each returned or raised."""
+
+    def run(action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return list(pool.map(run, actions))
+
+
+@pytest.fixture
+def enrol_ticket(app: Flask) -> Callable[..., str]:
+    """Makes the ticket by which onboarding hands an approved applicant over."""
+
+    def make(**values: Any) -> str:
+        content = {
+            "application_id": str(uuid.uuid4()),
+            "email": f"new-{uuid.uuid4().hex[:10]}@people.test",
+            "name": "Nora New",
+            "locale": "en",
+            "roles": [],
+            "continue": "/demo",
+            **values,
+        }
+        return seal_ticket(parts_of(app).settings, purpose="enrol", audience="account", content=content)
+
+    return make
+
+
+@pytest.fixture
+def redis_away(app: Flask) -> Iterator[Callable[[], None]]:
+    """The app's Redis is a port where nobody listens, until the returned function is called."""
+    parts = parts_of(app)
+    real, parts.redis = parts.redis, redis.Redis(port=_free_port(), decode_responses=True, retry=None)
+
+    def back() -> None:
+        parts.redis = real
+
+    yield back
+    back()
+
+
+@pytest.fixture
+def redis_full(app: Flask, tmp_path: Path) -> Iterator[None]:
+    """The app's Redis is a real one that takes no more data; what it had is copied into it."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("redis-server is not on this machine's PATH")
+    port = _free_port()
+    server = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    client = redis.Redis(port=port, decode_responses=True, retry=None)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            client.ping()
+            break
+        except redis.ConnectionError:
+            time.sleep(0.02)
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", "1")
+    parts = parts_of(app)
+    real, parts.redis = parts.redis, client
+    yield
+    parts.redis = real
+    client.close()
+    server.terminate()
+    server.wait(5)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

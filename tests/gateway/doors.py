@@ -1,0 +1,183 @@
+"""Both front doors as programs: nginx from the template, and gunicorn with the all-in-one's composition."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import routes
+from gateway.servers import die_with_parent, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+NGINX = os.environ.get("NGINX") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+DOORS = ("nginx", "all_in_one")
+
+
+@dataclass
+class Answer:
+    """What came back for one request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    raw_headers: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """The request as the echo behind the door saw it."""
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@dataclass
+class Door:
+    """A front door that listens on 127.0.0.1."""
+
+    name: str
+    port: int
+    log: Path
+
+    @property
+    def origin(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    def ask(
+        self,
+        target: str,
+        *,
+        method: str = "GET",
+        host: str | None = None,
+        headers: Mapping[str, str] | list[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> Answer:
+        """Send one request, target and headers exactly as given."""
+        lines = [f"{method} {target} HTTP/1.1"]
+        if host != "":
+            lines.append(f"Host: {host or f'localhost:{self.port}'}")
+        lines += [
+            f"{name}: {value}"
+            for name, value in (dict(headers).items() if not isinstance(headers, list) else headers)
+        ]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        lines += ["Connection: close", "", ""]
+        return self.send("\r\n".join(lines).encode("latin-1") + body)
+
+    def send(self, request: bytes) -> Answer:
+        """Send these bytes and read until the door closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(request)
+            received = b""
+            with contextlib.suppress(ConnectionResetError):
+                while part := connection.recv(65536):
+                    received += part
+        head, _, body = received.partition(b"\r\n\r\n")
+        status_line, *rest = head.decode("latin-1").split("\r\n")
+        raw = [tuple(line.split(": ", 1)) for line in rest]
+        headers = {name.lower(): value for name, value in raw}
+        if headers.get("transfer-encoding") == "chunked":
+            body = _unchunk(body)
+        return Answer(int(status_line.split()[1]) if status_line else 0, headers, body, raw)
+
+
+def _unchunk(body: bytes) -> bytes:
+    whole = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        whole, body = whole + body[: int(size, 16)], body[int(size, 16) + 2 :]
+    return whole
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], environ: Mapping[str, str], port: int, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server process until the block ends; ready when its port takes connections."""
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **environ},
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent(9),
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert process.poll() is None, f"{command[0]} ended: {log.read_text()}"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def gunicorn(app: str, port: int) -> list[str]:
+    program = str(Path(sys.executable).with_name("gunicorn"))
+    return [program, "--config", f"{ROOT}/gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", app]
+
+
+@contextlib.contextmanager
+def nginx(environ: Mapping[str, str], folder: Path) -> Iterator[Path]:
+    """nginx from the template; the path of its log. Skips by name where the machine has none."""
+    if not NGINX:
+        pytest.skip("nginx is missing: apt-get install nginx")
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        # nginx gives up root, and its workers keep their buffers in there.
+        for path in (folder, *folder.parents):
+            if path.owner() == "root" and not path.stat().st_mode & 0o001:
+                path.chmod(path.stat().st_mode | 0o011)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(
+        routes.render_nginx({**environ, "NGINX_FOLDER": str(folder), "NGINX_WORKERS": "1"})
+    )
+    log = folder / "nginx.log"
+    command = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(configuration), "-g", "daemon off;"]
+    with running(command, {}, int(environ["HTTP_PORT"]), log):
+        yield log
+
+
+@contextlib.contextmanager
+def door_before_echoes(name: str, settings: Mapping[str, str], folder: Path, port: int = 0) -> Iterator[Door]:
+    """The front door of this name before echoes of all owners."""
+    port = port or free_port()
+    environ = {**settings, "PUBLIC_URL": f"http://localhost:{port}", "WEB_THREADS": "4"}
+    with contextlib.ExitStack() as stack:
+        if name == "all_in_one":
+            log = folder / "door.log"
+            stack.enter_context(running(gunicorn("tests.gateway.echoes:door()", port), environ, port, log))
+        else:
+            for owner in routes.UPSTREAM_PORTS:
+                upstream_port = free_port()
+                variable = "FRONT" if owner == "gateway" else owner.upper()
+                command = gunicorn("tests.gateway.echoes:upstream()", upstream_port)
+                owner_log = folder / f"{owner}.log"
+                stack.enter_context(
+                    running(command, {**environ, "ECHO_OWNER": owner}, upstream_port, owner_log)
+                )
+                environ[f"{variable}_UPSTREAM"] = f"127.0.0.1:{upstream_port}"
+            log = stack.enter_context(nginx({**environ, "HTTP_PORT": str(port)}, folder / "nginx"))
+        yield Door(name, port, log)

@@ -1,0 +1,142 @@
+"""What both front doors do to a request on its way, beside choosing who answers it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway import routes
+from gateway.servers import free_port
+from tests.gateway.doors import Door, nginx
+
+REQUEST_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def test_a_request_gets_its_id_here_whatever_came_from_outside(door: Door):
+    for name in ("X-Request-ID", "x-request-id", "X_Request_ID", "X_REQUEST-ID"):
+        answer = door.ask("/login", headers={name: "forged-by-the-sender"})
+        assert "forged" not in answer.text, name
+        assert REQUEST_ID.match(answer.seen["headers"]["x-request-id"])
+        assert answer.headers["x-request-id"] == answer.seen["headers"]["x-request-id"]
+        assert [n.lower() for n, _ in answer.raw_headers].count("x-request-id") == 1
+
+
+def test_headers_that_a_service_could_believe_do_not_pass(door: Door):
+    forged = dict.fromkeys(routes.STRIPPED_HEADERS, "forged")
+    forged |= {name.replace("-", "_"): "forged" for name in routes.STRIPPED_HEADERS if "-" in name}
+    forged |= {
+        "X_Forwarded_For": "forged",
+        "Script_Name": "forged",
+        "Remote_Addr": "forged",
+        "Remote_User": "forged",
+    }
+    answer = door.ask("/login", headers=forged)
+    assert answer.status == 200
+    assert "forged" not in answer.text
+
+
+def test_the_address_that_the_gateway_saw_is_the_last_one(door: Door):
+    seen = door.ask("/login", headers={"X-Forwarded-For": "203.0.113.9, garbage"}).seen["headers"]
+    if door.name == "nginx":
+        assert seen["x-forwarded-for"] == "203.0.113.9, garbage, 127.0.0.1"
+
+
+def test_host_and_query_arrive_as_sent(door: Door):
+    seen = door.ask("/oauth2/authorize?a=b%20c&d=%2F").seen
+    assert seen["headers"]["host"] == f"localhost:{door.port}"
+    assert seen["query"] == "a=b%20c&d=%2F"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.test", "localhost.evil.test", "evil.test:80", "", "localhost@evil.test"]
+)
+def test_an_unknown_host_is_refused(door: Door, host: str):
+    answer = door.ask("/login", host=host)
+    assert answer.status in (400, 421)
+    assert "owner" not in answer.text
+    if host == "evil.test":
+        assert answer.status == 421
+        assert REQUEST_ID.match(answer.headers["x-request-id"])
+
+
+def test_two_hosts_in_one_request_are_refused(door: Door):
+    answer = door.ask("/login", headers=[("Host", "evil.test")])
+    assert answer.status in (400, 421)
+
+
+def test_in_development_another_loopback_name_leads_to_the_one_origin(door: Door):
+    for host in (f"127.0.0.1:{door.port}", f"[::1]:{door.port}", "127.0.0.1"):
+        answer = door.ask("/apply?name=x%20y", host=host)
+        assert (answer.status, answer.headers["location"]) == (302, f"{door.origin}/apply?name=x%20y")
+        assert door.ask("/apply", method="POST", host=host, body=b"a=b").status == 421
+        assert door.ask("//evil.test", host=host).status == 400
+
+
+def test_a_body_beyond_the_limit_is_refused_and_one_below_passes(door: Door):
+    assert door.ask("/apply", method="POST", body=b"x" * 1000_000).seen["body_bytes"] == 1000_000
+    assert door.ask("/apply", method="POST", body=b"x" * (1024 * 1024 + 1)).status == 413
+
+
+def test_ambiguous_requests_are_refused(door: Door):
+    host = f"Host: localhost:{door.port}\r\n"
+    both = f"POST /apply HTTP/1.1\r\n{host}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert door.send(both.encode()).status in (400, 501)
+    lengths = f"POST /apply HTTP/1.1\r\n{host}Content-Length: 4\r\nContent-Length: 5\r\nConnection: close\r\n\r\nabcde"
+    assert door.send(lengths.encode()).status == 400
+
+
+def test_a_request_line_beyond_all_reason_is_refused(door: Door):
+    assert door.ask("/login?" + "a" * 40_000).status in (400, 414, 431)
+
+
+def test_the_log_carries_the_path_and_the_id_but_no_query(door: Door):
+    answer = door.ask("//odd-one?token=a-secret-of-a-mail")
+    lines = [json.loads(line) for line in door.log.read_text().splitlines() if line.startswith("{")]
+    mine = [line for line in lines if line.get("correlation_id") == answer.headers["x-request-id"]]
+    assert [(line["path"], line["status"]) for line in mine] == [("//odd-one", 400)]
+    assert "a-secret-of-a-mail" not in door.log.read_text()
+
+
+def test_outside_development_there_is_no_demo_no_mailbox_and_one_name(
+    environment: dict[str, str], tmp_path: Path
+):
+    port = free_port()
+    settings = {**environment, "ID_ENV": "production", "PUBLIC_URL": "https://id.example.test"}
+    settings |= {"HTTP_PORT": str(port), "NGINX_ADDRESS": "127.0.0.1", "TRUSTED_PROXY_HOPS": "2"}
+    text = routes.render_nginx(settings)
+    assert "/demo" not in text
+    assert "/dev/mailbox" not in text
+    with nginx(settings, tmp_path / "nginx") as log:
+        door = Door("nginx", port, log)
+        assert door.ask("/login", host="localhost").status == 421
+        assert door.ask("/login", host="127.0.0.1").status == 421
+        # The services are away: a prompt 503, with words for people and programs.
+        page = door.ask("/login", host="id.example.test", headers={"Accept": "text/html"})
+        assert (page.status, page.headers["retry-after"]) == (503, "5")
+        assert "short interruption" in page.text
+        assert page.headers["strict-transport-security"]
+        problem = door.ask("/api/v1/me", host="id.example.test")
+        assert (problem.status, problem.headers["content-type"]) == (503, "application/problem+json")
+        assert problem.seen["status"] == 503
+
+
+def test_where_nothing_ends_tls_before_nginx_plain_http_leads_to_https(
+    environment: dict[str, str], tmp_path: Path
+):
+    port = free_port()
+    settings = {**environment, "ID_ENV": "production", "PUBLIC_URL": "https://id.example.test"}
+    settings |= {"HTTP_PORT": str(port), "NGINX_ADDRESS": "127.0.0.1", "TRUSTED_PROXY_HOPS": "1"}
+    with nginx(settings, tmp_path / "nginx") as log:
+        door = Door("nginx", port, log)
+        answer = door.ask("/login?a=b", host="id.example.test")
+        assert (answer.status, answer.headers["location"]) == (302, "https://id.example.test/login?a=b")
+        assert door.ask("/login", method="POST", host="id.example.test", body=b"password=x").status == 421
+
+
+def test_an_unset_public_url_or_a_mangled_upstream_is_named(environment: dict[str, str]):
+    from libs.settings import SettingsError
+
+    for name, value in (("PUBLIC_URL", ""), ("OIDC_UPSTREAM", "oidc"), ("FRONT_UPSTREAM", "a b:80")):
+        with pytest.raises(SettingsError, match=name):
+            routes.render_nginx({**environment, name: value})

@@ -1,0 +1,452 @@
+"""Delivery by SMTP: what the server does, and what becomes of the message."""
+
+import ssl
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from libs.database import utcnow
+from libs.service import parts_of
+from services.notification.flows import delivery, lifecycle
+from services.notification.models import Attempt, Message
+from tests.notification.conftest import (
+    SENDER,
+    address,
+    ask,
+    deliver,
+    fresh,
+    make_due,
+    queued,
+    run_task,
+    with_settings,
+    work,
+)
+from tests.pages import Browser
+from tests.sink import Sink
+
+
+def update(app: Flask, message: Message, **values: object) -> None:
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(sa.update(Message).where(Message.id == message.id).values(**values))
+
+
+def results(message: Message) -> list[str | None]:
+    return [attempt.result for attempt in message.attempts]
+
+
+# ---- a good server -----------------------------------------------------------------------------------------
+
+
+def test_a_mail_arrives_whole(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app)
+    assert work(mail_app) == 1
+    (mail,) = sink.to(message.recipient)
+    assert mail.sender == "id@updspace.test"
+    assert mail.message["From"] == SENDER
+    assert mail.message["To"] == message.recipient
+    assert mail.message["Subject"] == "Confirm your e-mail address"
+    assert mail.message_id == message.header_id
+    assert mail.message["Auto-Submitted"] == "auto-generated"
+    assert mail.message["Content-Language"] == "en"
+    assert "Hello Ada," in mail.text
+    assert "Hello Ada," in mail.html
+    sent = fresh(mail_app, message)
+    assert (sent.state, results(sent)) == ("sent", ["sent"])
+    assert sent.attempts[0].answer == "250 2.0.0 Kept"
+    assert sent.attempts[0].duration_ms is not None
+
+
+def test_ten_workers_side_by_side_send_one_mail(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app)
+    with ThreadPoolExecutor(10) as threads:
+        list(threads.map(lambda _: run_task(mail_app, "deliver", str(message.id)), range(10)))
+    assert len(sink.to(message.recipient)) == 1
+    assert results(fresh(mail_app, message)) == ["sent"]
+
+
+def test_a_task_that_comes_again_sends_nothing(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app)
+    for _ in range(3):
+        deliver(mail_app, message)
+    assert len(sink.to(message.recipient)) == 1
+
+
+def test_a_task_about_a_message_nobody_knows_is_harmless(mail_app: Flask) -> None:
+    run_task(mail_app, "deliver", "0190a6b0-0000-7000-8000-000000000000")
+
+
+# ---- passing failures --------------------------------------------------------------------------------------
+
+
+def test_a_passing_refusal_waits_and_then_arrives_once(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app)
+    sink.tell(recipients={message.recipient: "450 4.2.0 Greylisted, come again"})
+    waiting = deliver(mail_app, message)
+    assert waiting.state == "queued"
+    assert waiting.due_at > utcnow() + timedelta(seconds=3)
+    sink.accept()
+    assert deliver(mail_app, message).state == "queued", "it is not due yet"
+    assert sink.mails == []
+    make_due(mail_app, message)
+    sent = deliver(mail_app, message)
+    assert results(sent) == ["deferred", "sent"]
+    assert sent.attempts[0].answer == "450 4.2.0 Greylisted, come again"
+    assert len(sink.to(message.recipient)) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ({"refuse": True}, "The connection was refused."),
+        ({"hang": "greeting"}, "No answer within 1 s."),
+        ({"hang": "data"}, "No answer within 1 s."),
+        ({"drop": 1}, "The connection was dropped."),
+        ({"data": "451 4.3.0 Busy"}, "451 4.3.0 Busy"),
+    ],
+    ids=["refused", "silent from the start", "silent after the mail", "dropped before its 250", "busy"],
+)
+def test_a_server_in_trouble_gets_the_mail_later(
+    mail_app: Flask, sink: Sink, behaviour: dict[str, object], words: str
+) -> None:
+    message = ask(mail_app)
+    sink.tell(**behaviour)
+    waiting = deliver(mail_app, message)
+    assert (waiting.state, results(waiting)) == ("queued", ["deferred"])
+    assert waiting.attempts[0].answer == words
+    sink.accept()
+    make_due(mail_app, message)
+    assert deliver(mail_app, message).state == "sent"
+    mails = sink.to(message.recipient)
+    assert len(mails) in (1, 2), "at most one duplicate"
+    assert {mail.message_id for mail in mails} == {message.header_id}
+
+
+def test_waits_double_up_to_a_limit_and_differ() -> None:
+    waits = [[lifecycle.wait_after(tries).total_seconds() for _ in range(50)] for tries in range(1, 101)]
+    assert all(4 <= wait <= 6 for wait in waits[0])
+    assert all(8 <= wait <= 12 for wait in waits[1])
+    assert all(wait <= 18 * 60 for wait in waits[-1])
+    assert all(len(set(crowd)) > 40 for crowd in waits)
+    assert sum(crowd[0] for crowd in waits) > 20 * 3600, "it goes on for about a day"
+
+
+def test_after_too_many_tries_a_message_failed(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app)
+    sink.refuse()
+    update(mail_app, message, tries=lifecycle.MOST_TRIES - 1)
+    failed = deliver(mail_app, message)
+    assert (failed.state, failed.reason) == ("failed", "too_many_tries")
+
+
+def test_a_message_that_kills_its_workers_ends_too(mail_app: Flask) -> None:
+    message = ask(mail_app)
+    update(mail_app, message, state="sending", tries=lifecycle.MOST_TRIES)
+    assert deliver(mail_app, message).reason == "too_many_tries"
+
+
+# ---- final answers -----------------------------------------------------------------------------------------
+
+
+def test_a_final_refusal_is_marked_and_blocks_nobody(mail_app: Flask, sink: Sink) -> None:
+    bad, good = ask(mail_app), ask(mail_app)
+    sink.tell(recipients={bad.recipient: "550 5.1.1 No such mailbox"})
+    work(mail_app)
+    failed = fresh(mail_app, bad)
+    assert (failed.state, failed.reason, results(failed)) == ("failed", "refused", ["refused"])
+    assert len(sink.to(good.recipient)) == 1
+
+
+def test_trouble_between_the_server_and_us_refuses_no_mail(
+    mail_app: Flask, monkeypatch: pytest.MonkeyPatch, sink: Sink
+) -> None:
+    port = parts_of(mail_app).settings.smtp_server.port
+    with_settings(mail_app, monkeypatch, SMTP_URL=f"smtp+starttls://127.0.0.1:{port}")
+    message = deliver(mail_app, ask(mail_app))
+    assert (message.state, results(message)) == ("queued", ["deferred"])
+    assert sink.mails == []
+
+
+@pytest.mark.parametrize(
+    "recipient",
+    ["no address", "a@b.test, c@d.test", "x@people.test\r\nBcc: y@people.test", "%0aBcc:x@y.test"],
+)
+def test_what_is_no_address_gets_no_mail(mail_app: Flask, sink: Sink, recipient: str) -> None:
+    failed = deliver(mail_app, ask(mail_app, recipient=recipient))
+    assert (failed.state, failed.reason) == ("failed", "unwritable")
+    assert sink.mails == []
+
+
+def test_addresses_beyond_ascii_get_their_mail(mail_app: Flask, sink: Sink) -> None:
+    assert deliver(mail_app, ask(mail_app, recipient="ада@почта.test")).state == "sent"
+    assert sink.mails[0].recipients == ["ада@xn--80a1acny.test"]
+
+
+def test_a_mail_that_became_useless_is_not_sent(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app, expires_at=(utcnow() + timedelta(hours=1)).isoformat())
+    sink.refuse()
+    deliver(mail_app, message)
+    sink.accept()
+    update(mail_app, message, expires_at=utcnow())
+    make_due(mail_app, message)
+    failed = deliver(mail_app, message)
+    assert (failed.state, failed.reason) == ("failed", "too_late")
+    assert failed.sealed_context is None
+    assert sink.mails == []
+
+
+def test_a_mail_within_its_time_is_sent(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app, expires_at=(utcnow() + timedelta(hours=1)).isoformat())
+    assert deliver(mail_app, message).state == "sent"
+
+
+def test_a_poison_message_blocks_nobody(mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison, good = ask(mail_app), ask(mail_app)
+    real = delivery.write
+
+    def write(letter, **options):  # type: ignore[no-untyped-def]
+        if letter.link == poisoned_link:
+            raise RuntimeError("a fault of ours")
+        return real(letter, **options)
+
+    with mail_app.app_context():
+        poisoned_link = delivery.messages.read_context(poison.id, poison.sealed_context or "")["link"]
+    monkeypatch.setattr(delivery, "write", write)
+    work(mail_app)
+    waiting = fresh(mail_app, poison)
+    assert (waiting.state, waiting.attempts[0].answer) == ("queued", "A fault of ours: RuntimeError.")
+    assert len(sink.to(good.recipient)) == 1
+
+
+def test_a_message_whose_key_is_gone_is_shown_to_staff(
+    mail_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from libs.guard.keyring import KeyRing
+
+    message = ask(mail_app)
+    monkeypatch.setattr(parts_of(mail_app), "data_keys", KeyRing({"other": b"k" * 32}))
+    failed = deliver(mail_app, message)
+    assert (failed.state, failed.reason) == ("failed", "unwritable")
+    assert failed.sealed_context is not None, "with the key back, it can be tried again"
+
+
+# ---- leases ------------------------------------------------------------------------------------------------
+
+
+def test_a_leased_message_is_left_alone_until_the_lease_is_over(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app)
+    with mail_app.app_context():
+        assert delivery._take(message.id) is not None
+    assert deliver(mail_app, message).state == "sending"
+    assert sink.mails == []
+    make_due(mail_app, message)
+    sent = deliver(mail_app, message)
+    assert (sent.state, results(sent)) == ("sent", ["lost", "sent"])
+
+
+def test_a_worker_that_was_slow_may_still_say_that_the_mail_is_sent(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = ask(mail_app)
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        arrived.set()
+        go_on.wait(5)
+
+    sink.before_answer = wait
+    with_slow = threading.Thread(target=run_task, args=(mail_app, "deliver", str(message.id)))
+    with_settings(mail_app, monkeypatch, SMTP_TIMEOUT_S=10)
+    with_slow.start()
+    assert arrived.wait(5)
+    make_due(mail_app, message)
+    with mail_app.app_context():
+        second = delivery._take(message.id)
+    assert second is not None
+    assert second.attempt == 2
+    go_on.set()
+    with_slow.join(10)
+    sent = fresh(mail_app, message)
+    assert sent.state == "sent"
+    assert results(sent) == ["sent", None]
+
+
+def test_nothing_leaves_the_picture_of_a_messages_life() -> None:
+    message = Message(state="sent", tries=0, last_attempt=0)
+    with pytest.raises(lifecycle.IllegalMove):
+        lifecycle.queue_again(message, now=utcnow())
+    assert message.state == "sent"
+
+
+# ---- the sweep ---------------------------------------------------------------------------------------------
+
+
+def test_the_sweep_queues_what_is_due_and_nothing_else(mail_app: Flask, sink: Sink) -> None:
+    due, waiting = ask(mail_app), ask(mail_app)
+    update(mail_app, waiting, due_at=utcnow() + timedelta(hours=1))
+    parts_of(mail_app).redis.delete("notification")  # what the broker held is lost
+    run_task(mail_app, "sweep_messages")
+    ids = [arguments[0] for _, arguments in queued(mail_app)]
+    assert str(due.id) in ids
+    assert str(waiting.id) not in ids
+    work(mail_app)
+    assert len(sink.to(due.recipient)) == 1
+
+
+def test_the_sweep_adds_nothing_to_a_long_queue(mail_app: Flask) -> None:
+    message = ask(mail_app)
+    make_due(mail_app, message)
+    redis = parts_of(mail_app).redis
+    redis.delete("notification")
+    redis.rpush("notification", *["{}"] * delivery.ENOUGH_QUEUED)
+    run_task(mail_app, "sweep_messages")
+    assert redis.llen("notification") == delivery.ENOUGH_QUEUED
+    redis.delete("notification")
+    deliver(mail_app, message)
+
+
+def test_a_message_waits_for_the_sweep_while_the_broker_is_away(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from libs.messaging.worker import bare_celery
+    from services.notification.extensions import tasks
+
+    settings = parts_of(mail_app).settings
+    away = bare_celery(with_redis(settings, "redis://127.0.0.1:1/0"))
+    monkeypatch.setattr(tasks, "_sender", away)
+    message = ask(mail_app)
+    assert message.state == "queued"
+    monkeypatch.undo()
+    with_settings(mail_app, monkeypatch, SMTP_URL=sink.url, MAIL_FROM=SENDER)
+    assert queued(mail_app) == []
+    run_task(mail_app, "sweep_messages")
+    work(mail_app)
+    assert len(sink.to(message.recipient)) == 1
+
+
+def with_redis(settings, url: str):  # type: ignore[no-untyped-def]
+    import dataclasses
+
+    return dataclasses.replace(settings, REDIS_URL=url)
+
+
+# ---- TLS and sign-in ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 and its key, in one file."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=sink.test",
+    ]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    both.write_text(key.read_text() + cert.read_text())
+    return both
+
+
+@pytest.mark.parametrize("kind", ["tls", "starttls"])
+def test_mail_leaves_encrypted_and_signed_in(
+    app: Flask, kind: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with Sink(user=("suite", "a/long word"), **{kind: context}) as sink:
+        scheme = "smtps" if kind == "tls" else "smtp+starttls"
+        url = f"{scheme}://suite:a%2Flong%20word@127.0.0.1:{sink.port}"
+        with_settings(app, monkeypatch, SMTP_URL=url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=2)
+        untrusted = deliver(app, ask(app))
+        assert untrusted.attempts[0].answer == "TLS failed: CERTIFICATE_VERIFY_FAILED."
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        message = deliver(app, ask(app))
+        assert message.state == "sent", message.attempts[0].answer
+        sink.user = ("suite", "another word")
+        refused = deliver(app, ask(app))
+        assert refused.state == "queued"
+        assert (refused.attempts[0].answer or "").startswith("535")
+
+
+# ---- seen from outside -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_earlier_attempts(app: Flask) -> None:
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(sa.update(Attempt).values(started_at=utcnow() - timedelta(days=1)))
+
+
+def email_row(browser: Browser) -> dict[str, object]:
+    report = browser.get("/health", headers={"Accept": "application/json"}).json
+    assert report is not None
+    (row,) = (row for row in report["components"] if row["name"] == "email")
+    return row
+
+
+def health_of(app: Flask) -> str:
+    with app.app_context():
+        return delivery.mail_health().status
+
+
+@pytest.mark.usefixtures("no_earlier_attempts")
+def test_health_says_what_the_last_minutes_showed(mail_app: Flask, sink: Sink, browser: Browser) -> None:
+    assert health_of(mail_app) == "healthy", "no mail is no trouble"
+    refused = address()
+    sink.tell(recipients={refused: "550 5.1.1 No such mailbox"})
+    deliver(mail_app, ask(mail_app, recipient=refused))
+    assert health_of(mail_app) == "healthy", "one bad address is no trouble"
+
+
+@pytest.mark.usefixtures("no_earlier_attempts")
+def test_a_mail_that_cannot_be_written_says_nothing_about_the_server(mail_app: Flask, sink: Sink) -> None:
+    sink.refuse()
+    deliver(mail_app, ask(mail_app))
+    deliver(mail_app, ask(mail_app, recipient="no address"))
+    assert health_of(mail_app) == "degraded"
+
+
+@pytest.mark.usefixtures("no_earlier_attempts")
+def test_health_is_degraded_while_no_mail_leaves(mail_app: Flask, sink: Sink, browser: Browser) -> None:
+    message = ask(mail_app)
+    sink.refuse()
+    deliver(mail_app, message)
+    assert email_row(browser)["status"] == "degraded"
+    connections = sink.connections
+    sink.accept()
+    make_due(mail_app, message)
+    deliver(mail_app, message)
+    assert health_of(mail_app) == "healthy"
+    assert sink.connections == connections + 1, "health itself calls nobody"
+
+
+def test_results_are_counted(mail_app: Flask, sink: Sink) -> None:
+    def count(result: str) -> float:
+        value = parts_of(mail_app).metrics.registry.get_sample_value(
+            "id_email_sent_total", {"result": result}
+        )
+        assert value is not None, "counted from zero on"
+        return value
+
+    before = {result: count(result) for result in ("sent", "deferred", "refused")}
+    to = address()
+    sink.tell(recipients={to: "550 5.1.1 No"})
+    deliver(mail_app, ask(mail_app))
+    deliver(mail_app, ask(mail_app, recipient=to))
+    assert count("sent") == before["sent"] + 1
+    assert count("refused") == before["refused"] + 1
+    assert count("deferred") == before["deferred"]

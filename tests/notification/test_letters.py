@@ -1,0 +1,130 @@
+"""What mails say: complete in both languages, literal about what people typed, leading only to us."""
+
+import pytest
+from flask import Flask
+
+from services.notification.letters import LETTERS, letter_of, sample
+from services.notification.writing import write
+from tests.conftest import run_command
+from tests.notification.conftest import ask, deliver
+from tests.pages import ORIGIN
+from tests.sink import Sink
+
+NAMES = ["confirm_address", "activation_link", "application_rejected", "set_password", "sign_in_threatened"]
+
+
+def test_these_mails_exist() -> None:
+    assert sorted(LETTERS) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_mail_is_whole_in_both_languages(app: Flask, name: str) -> None:
+    with app.app_context():
+        letter = sample(letter_of(name), public_url=ORIGIN)
+        english, russian = (write(letter, language=language) for language in ("en", "ru"))
+    for mail in (english, russian):
+        assert mail.subject
+        assert "Ada Lovelace" in mail.text
+        assert "Ada Lovelace" in mail.html
+        link = getattr(letter, "link", None)
+        if link:
+            assert f"\n{link}\n" in mail.text
+            assert mail.html.count(f'href="{link}"') == 2
+        assert f'<html lang="{mail.language}">' in mail.html
+    latin = "".join(block for block in russian.text.splitlines() if "http" not in block)
+    for own in ("Ada Lovelace", "UpdSpace ID", "UpdSpace", "UTC"):
+        latin = latin.replace(own, "")
+    if name != "application_rejected":  # which quotes the reviewer
+        assert not [letter for letter in latin if letter.isascii() and letter.isalpha()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_mail_brings_anything_from_elsewhere(app: Flask, name: str) -> None:
+    with app.app_context():
+        mail = write(sample(letter_of(name), public_url=ORIGIN), language="en")
+    assert "<img" not in mail.html
+    assert "<script" not in mail.html
+    assert "url(" not in mail.html
+    assert " style=" not in mail.html
+    addresses = [part.split('"')[0] for part in mail.html.split('href="')[1:]]
+    assert addresses
+    assert all(address.startswith(ORIGIN + "/") for address in addresses)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{{7*7}}",
+        "{% raw %}",
+        "%(link)s %s %%",
+        "%0aBcc: everybody@people.test",
+        "<script>alert(1)</script>",
+        '"><a href="https://elsewhere.test">x</a>',
+        "Ада & Чарльз",
+        "O'Neill, Ada; <ada@people.test>",
+    ],
+)
+def test_a_name_stays_literal(mail_app: Flask, sink: Sink, name: str) -> None:
+    message = ask(mail_app, context={"name": name, "link": f"{ORIGIN}/apply/confirm?token=x"})
+    assert deliver(mail_app, message).state == "sent"
+    (mail,) = sink.to(message.recipient)
+    assert f"Hello {name}," in mail.text
+    assert "<script" not in mail.html
+    assert "elsewhere.test" not in mail.html or "&gt;&lt;a href=&#34;https://elsewhere.test&#34;" in mail.html
+    assert mail.message["Bcc"] is None
+    assert mail.recipients == [message.recipient]
+
+
+@pytest.mark.parametrize(
+    "name", ["Ada\r\nBcc: all@people.test", "Ada\n\nOpen https://elsewhere.test", "A\u202eda"]
+)
+def test_a_name_stays_on_its_line(mail_app: Flask, sink: Sink, name: str) -> None:
+    message = ask(mail_app, context={"name": name, "link": f"{ORIGIN}/apply/confirm?token=x"})
+    deliver(mail_app, message)
+    (mail,) = sink.to(message.recipient)
+    first = mail.text.splitlines()[0]
+    assert first.startswith("Hello A")
+    assert first.endswith(",")
+    assert "\u202e" not in mail.text
+    assert mail.message["Bcc"] is None
+
+
+def test_a_long_name_is_cut(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app, context={"name": "Ada " * 2000, "link": f"{ORIGIN}/x"})
+    deliver(mail_app, message)
+    assert len(sink.to(message.recipient)[0].text) < 1000
+
+
+def test_a_reviewers_words_keep_their_lines(mail_app: Flask, sink: Sink) -> None:
+    reason = "First line.\n<b>Second</b> line: {{7*7}}"
+    message = ask(mail_app, template="application_rejected", context={"name": "Ada", "reason": reason})
+    deliver(mail_app, message)
+    (mail,) = sink.to(message.recipient)
+    assert "> First line.\n> <b>Second</b> line: {{7*7}}" in mail.text
+    assert "First line.\n&lt;b&gt;Second&lt;/b&gt; line: {{7*7}}" in mail.html
+
+
+def test_without_a_reason_none_is_quoted(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app, template="application_rejected", context={"name": "Ada", "reason": None})
+    deliver(mail_app, message)
+    assert "reviewer" not in sink.to(message.recipient)[0].text
+
+
+def test_a_moment_is_told_in_the_readers_language(mail_app: Flask, sink: Sink) -> None:
+    context = {"name": "Ада", "link": f"{ORIGIN}/activate?token=x", "expires_at": "2030-01-31T20:30:00+02:00"}
+    message = ask(mail_app, template="activation_link", context=context, locale="ru")
+    deliver(mail_app, message)
+    assert "31 января 2030, 18:30 UTC" in sink.to(message.recipient)[0].text
+
+
+def test_templates_are_listed_and_previewed(app: Flask) -> None:
+    listing = run_command(app, "templates", "list").output
+    assert all(name in listing for name in NAMES)
+    assert "link, expires_at" in listing
+    assert "Hello Ada Lovelace," in run_command(app, "templates", "preview", "set_password").output
+    russian = run_command(app, "templates", "preview", "set_password", "--locale", "ru").output
+    assert "Здравствуйте, Ada Lovelace!" in russian
+    assert "<!doctype html>" in run_command(app, "templates", "preview", "set_password", "--html").output
+    unknown = run_command(app, "templates", "preview", "no_such_mail")
+    assert unknown.exit_code == 1
+    assert "No mail is named no_such_mail" in unknown.output

@@ -1,0 +1,100 @@
+"""The steps of a person's way in, as the tests of onboarding take them: through pages, commands and events."""
+
+import json
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask
+
+from libs.messaging.events import AccountOpened, MailRequested, UserChanged
+from tests.conftest import receive, recorded, run_command, sign_in_copy
+from tests.pages import ORIGIN, Browser
+
+WHY = "I build small boats and would like to show them."
+
+
+def new_email() -> str:
+    return f"Ada-{uuid.uuid4().hex[:10]}@people.test"
+
+
+def apply(app: Flask, email: str | None = None, *, page: str = "/apply", **fields: str) -> str:
+    """Send an application from a new browser; returns its address."""
+    email = email or new_email()
+    browser = Browser(app)
+    browser.fill(page, **{"email": email, "name": "Ada Lovelace", "why": WHY, **fields})
+    assert (browser.status, browser.location) == (303, "/apply/sent"), browser.text
+    return email
+
+
+def mails(app: Flask, email: str, template: str | None = None) -> list[MailRequested]:
+    """What was asked to be mailed to an address, oldest first."""
+    return [
+        event
+        for event in recorded(app, MailRequested)
+        if isinstance(event, MailRequested)
+        and event.recipient == email
+        and (template is None or event.template == template)
+    ]
+
+
+def link(app: Flask, email: str, template: str) -> str:
+    """The path and query of the newest link of this kind."""
+    url: str = mails(app, email, template)[-1].context["link"]
+    assert url.startswith(ORIGIN + "/")
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def confirm(app: Flask, email: str) -> Browser:
+    """Open the link of the newest confirmation mail and press its button."""
+    browser = Browser(app)
+    browser.fill(link(app, email, "confirm_address"), button="confirm", follow=True)
+    return browser
+
+
+def reviewer(app: Flask, name: str = "Rita Reviewer", roles: tuple[str, ...] = ("reviewer",)) -> Browser:
+    """A signed-in reviewer whose name onboarding knows."""
+    browser = Browser(app)
+    session = sign_in_copy(browser, app, roles=list(roles), claims={"name": name})
+    tell_of_person(app, session.sub, name=name)
+    return browser
+
+
+def tell_of_person(app: Flask, sub: str, *, name: str, version: int = 1) -> str:
+    event = UserChanged(
+        sub=sub, version=version, status="active", roles=["reviewer"], claims={"name": name}, locale="en"
+    )
+    return receive(app, event, "account")
+
+
+def facts(app: Flask, email: str, *arguments: str) -> dict[str, Any]:
+    """What `applications show` says."""
+    result = run_command(app, "applications", "show", email, "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    values: dict[str, Any] = json.loads(result.stdout)
+    return values
+
+
+def page_of(app: Flask, email: str) -> str:
+    return f"/admin/applications/{facts(app, email)['id']}"
+
+
+def approve(app: Flask, email: str, browser: Browser | None = None) -> Browser:
+    browser = browser or reviewer(app)
+    browser.fill(page_of(app, email), button="approve", follow=True)
+    return browser
+
+
+def approved(app: Flask, **fields: str) -> str:
+    """The address of an application that is confirmed and approved, its activation mail asked for."""
+    email = apply(app, **fields)
+    confirm(app, email)
+    approve(app, email)
+    return email
+
+
+def open_account(app: Flask, email: str, *, sub: str | None = None) -> str:
+    """What account says once the person has enrolled."""
+    event = AccountOpened(sub=sub or str(uuid.uuid4()), application_id=facts(app, email)["id"])
+    return receive(app, event, "account")

@@ -1,0 +1,542 @@
+"""Asking to join, and proving the address."""
+
+import threading
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+import time_machine
+from flask import Flask
+from sqlalchemy import event
+from werkzeug.test import Client, TestResponse
+
+from libs.database import utcnow
+from libs.service import parts_of
+from services.onboarding.flows import apply as flow
+from tests.conftest import run_command
+from tests.onboarding import steps
+from tests.onboarding.test_activation import press
+from tests.pages import ORIGIN, Browser
+
+
+def rows(app: Flask, email: str) -> int:
+    count: int = steps.facts(app, email)["applications_of_this_address"]
+    return count
+
+
+# -- the form -----------------------------------------------------------------------------------------------
+
+
+def test_an_application_is_kept_and_a_link_is_mailed(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    values = steps.facts(onboarding_app, email)
+    assert (values["state"], values["name"], values["why"]) == ("submitted", "Ada Lovelace", steps.WHY)
+    [mail] = steps.mails(onboarding_app, email)
+    assert mail.template == "confirm_address"
+    assert mail.context["name"] == "Ada Lovelace"
+    assert mail.context["link"].startswith(f"{ORIGIN}/apply/confirm?token=")
+    assert mail.expires_at is not None
+
+
+def test_the_page_after_it_says_to_look_into_the_mail(onboarding_app: Flask) -> None:
+    browser = Browser(onboarding_app)
+    browser.fill("/apply", email=steps.new_email(), name="Ada", why=steps.WHY, follow=True)
+    assert browser.status == 200
+    assert "Check your mail" in browser.text
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "ada",
+        "ada@",
+        "@people.test",
+        "ada@people",
+        "ada@people.test\r\nBcc: eve@evil.test",
+        "ada\n@people.test",
+        "ada,eve@evil.test",
+        "ada@people.test,eve@evil.test",
+        "ada@people.test, eve@evil.test",
+        "Ada <ada@people.test>",
+        '"ada eve"@people.test',
+        "ada(comment)@people.test",
+        "ada@people.test\0",
+        "ada..eve@people.test",
+        "ada@-people.test",
+        "ada@127.0.0.1",
+        "ada@[127.0.0.1]",
+        "a" * 65 + "@people.test",
+        "ada@" + "a." * 130 + "test",
+        "ада@people.test",
+        "ada@people.test%0aBcc:eve@evil.test",
+        "ada@" + "ä" * 200 + ".test",
+    ],
+)
+def test_an_unusable_address_is_said_beside_its_field(onboarding_app: Flask, email: str) -> None:
+    browser = Browser(onboarding_app)
+    browser.fill("/apply", email=email, name="Ada Lovelace", why="kept words")
+    assert browser.status == 422
+    assert 'id="email-error"' in browser.text
+    assert "kept words" in browser.text, "the form comes back filled in"
+
+
+def test_an_empty_form_says_what_is_missing_in_the_language_of_the_page(onboarding_app: Flask) -> None:
+    for language, words in (
+        ("en", ("Enter your e-mail address.", "Tell us your name.", "Write a sentence or two.")),
+        ("ru", ("Введите адрес электронной почты.", "Укажите, как вас зовут.", "Напишите хотя бы")),
+    ):
+        browser = Browser(onboarding_app)
+        browser.fill(f"/apply?language={language}", email="", name="", why="")
+        for sentence in words:
+            assert sentence in browser.text
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (" ada+boats@people.test ", "ada+boats@people.test"),
+        ("{{7*7}}@people.test", "{{7*7}}@people.test"),
+        ("ada@ПОЧТА.рф", "ada@xn--80a1acny.xn--p1ai"),
+        ("ada@PEOPLE.Test", "ada@people.test"),
+    ],
+)
+def test_an_unusual_address_is_taken_literally(onboarding_app: Flask, typed: str, kept: str) -> None:
+    before = len(steps.mails(onboarding_app, kept))
+    steps.apply(onboarding_app, typed, name=f"Ada {before}")
+    assert len(steps.mails(onboarding_app, kept)) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""),
+        ("name", "   "),
+        ("name", "Ada\r\nBcc: eve@evil.test"),
+        ("name", "Ada\0"),
+        ("name", "Ada \u202egnp.exe"),
+        ("name", "x" * 101),
+        ("why", ""),
+        ("why", "x" * 2001),
+    ],
+)
+def test_unusable_answers_are_said_beside_their_field(onboarding_app: Flask, field: str, value: str) -> None:
+    browser = Browser(onboarding_app)
+    email = steps.new_email()
+    browser.fill("/apply", **{"email": email, "name": "Ada", "why": "x", field: value})
+    assert browser.status == 422
+    assert f'id="{field}-error"' in browser.text
+    assert email in browser.text
+    assert not steps.mails(onboarding_app, email)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>",
+        "{{7*7}}",
+        "Ada, Countess; DROP",
+        "O’Brien %0aBcc: x",
+        "Ада Лавлейс",
+        "阿达",
+    ],
+)
+def test_odd_names_are_literal_everywhere(onboarding_app: Flask, name: str) -> None:
+    email = steps.apply(onboarding_app, name=name, why=f"{name}\nsecond line\0\x1b")
+    values = steps.facts(onboarding_app, email)
+    assert values["name"] == name
+    assert values["why"] == f"{name}\nsecond line"
+    assert steps.mails(onboarding_app, email)[0].context["name"] == name
+    page = steps.reviewer(onboarding_app).get(steps.page_of(onboarding_app, email)).text
+    assert name.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert "<script>" not in page
+    assert "49" not in page.split('id="why"')[1].split("</dl>")[0]
+
+
+def test_a_state_in_the_request_is_ignored(onboarding_app: Flask) -> None:
+    email = steps.new_email()
+    browser = Browser(onboarding_app)
+    browser.fill("/apply")
+    form, _ = browser.find_form("apply", {})
+    wishes = {
+        "state": "approved",
+        "status": "approved",
+        "roles": "admin",
+        "confirmed_at": "2020-01-01",
+        "id": "1",
+    }
+    data = {**dict(form.fields), "email": email, "name": "Eve", "why": "x", **wishes}
+    assert browser.post("/apply", data, headers={"Origin": ORIGIN}).status_code == 303
+    values = steps.facts(onboarding_app, email)
+    assert values["state"] == "submitted"
+    assert values["address_confirmed_at"] is None
+
+
+def test_an_application_needs_the_forms_own_token(onboarding_app: Flask) -> None:
+    email = steps.new_email()
+    browser = Browser(onboarding_app)
+    page = browser.post("/apply", {"email": email, "name": "Ada", "why": "my own words " * 10})
+    assert page.status_code == 400
+    assert "my own words" in page.text
+    assert not steps.mails(onboarding_app, email)
+    page = browser.post(
+        "/apply", {"email": email, "name": "Ada", "why": "x"}, headers={"Origin": "https://evil.test"}
+    )
+    assert page.status_code == 403
+
+
+def test_the_language_of_the_page_is_the_applicants(onboarding_app: Flask) -> None:
+    browser = Browser(onboarding_app)
+    browser.get("/apply?language=ru")
+    assert "Почему вы хотите вступить?" in browser.text
+    email = steps.new_email()
+    browser.fill("/apply", email=email, name="Ада", why="Строю лодки.")
+    [mail] = steps.mails(onboarding_app, email)
+    assert mail.locale == "ru"
+
+
+def test_many_applications_from_one_network_are_slowed_down(onboarding_app: Flask) -> None:
+    statuses = []
+    for number in range(25):
+        browser = Browser(onboarding_app, ip="198.51.100.7")
+        browser.fill("/apply", email=f"crowd{number}@people.test", name="Ada", why="")
+        statuses.append(browser.status)
+        if browser.status == 429:
+            assert int(browser.page.headers["Retry-After"]) > 0
+    assert statuses == [422] * 20 + [429] * 5
+    redis = parts_of(onboarding_app).redis
+    assert list(redis.scan_iter("*rl:register:ip:198.51.100.7:*"))
+
+
+# -- known and unknown addresses ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def statements(onboarding_app: Flask) -> Iterator[list[str]]:
+    """The verbs of the SQL that requests send; the relay's thread is not counted."""
+    sent: list[str] = []
+    here = threading.get_ident()
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if threading.get_ident() == here:
+            sent.append(statement.split()[0])
+
+    with onboarding_app.app_context():
+        engine = parts_of(onboarding_app).db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_every_address_gets_the_same_answer(onboarding_app: Flask) -> None:
+    unknown = steps.new_email()
+    waiting = steps.apply(onboarding_app)
+    confirmed = steps.apply(onboarding_app)
+    steps.confirm(onboarding_app, confirmed)
+    activated = steps.approved(onboarding_app)
+    steps.open_account(onboarding_app, activated)
+    for path, fields in (("/apply", {"name": "Ada Lovelace", "why": steps.WHY}), ("/apply/again", {})):
+        answers = set()
+        for email in (unknown, waiting, confirmed, activated):
+            browser = Browser(onboarding_app)
+            browser.get(path)
+            cookie = browser.cookie("id_browser")
+            browser.fill(email=email, **fields)
+            assert browser.page is not None
+            headers = {name: value for name, value in browser.page.headers if name != "X-Request-ID"}
+            answers.add((browser.status, browser.text, str(headers), browser.cookie("id_browser") == cookie))
+        assert len(answers) == 1, answers
+
+
+def test_asking_for_a_fresh_mail_is_the_same_work_for_every_address(
+    onboarding_app: Flask, statements: list[str]
+) -> None:
+    known = steps.apply(onboarding_app)
+    just_now = steps.apply(onboarding_app)
+    confirmed = steps.apply(onboarding_app)
+    steps.confirm(onboarding_app, confirmed)
+    work = {}
+    with time_machine.travel(utcnow().timestamp() + 120, tick=True):
+        Browser(onboarding_app).fill("/apply/again", email=just_now)
+        for email in (steps.new_email(), known, just_now, confirmed):
+            browser = Browser(onboarding_app)
+            browser.get("/apply/again")
+            statements.clear()
+            browser.fill(email=email)
+            work[email] = [verb for verb in statements if verb in ("INSERT", "UPDATE", "SELECT")]
+    inserts = {email: verbs.count("INSERT") for email, verbs in work.items()}
+    assert max(inserts.values()) - min(inserts.values()) <= 1, work
+    assert max(map(len, work.values())) - min(map(len, work.values())) <= 1, work
+
+
+# -- sent twice ---------------------------------------------------------------------------------------------
+
+
+def test_a_repeated_application_is_one_row_and_one_mail(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.apply(onboarding_app, email)
+    steps.apply(onboarding_app, email.upper().replace("PEOPLE.TEST", "people.test"))
+    assert rows(onboarding_app, email) == 1
+    assert len(steps.mails(onboarding_app, email)) == 1
+
+
+def test_the_same_form_from_many_sides_at_once_is_one_row_and_one_mail(onboarding_app: Flask) -> None:
+    email = steps.new_email()
+    browsers = [Browser(onboarding_app) for _ in range(8)]
+    for browser in browsers:
+        browser.get("/apply")
+    threads = [
+        threading.Thread(target=browser.fill, kwargs={"email": email, "name": "Ada", "why": "x"})
+        for browser in browsers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [browser.status for browser in browsers] == [303] * 8
+    assert rows(onboarding_app, email) == 1
+    assert len(steps.mails(onboarding_app, email)) == 1
+
+
+def test_until_the_address_is_confirmed_the_newest_answers_count(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app, name="Eve in Ada's name", why="spam")
+    old = steps.link(onboarding_app, email, "confirm_address")
+    steps.apply(onboarding_app, email)
+    assert rows(onboarding_app, email) == 1
+    assert steps.facts(onboarding_app, email)["name"] == "Ada Lovelace"
+    browser = Browser(onboarding_app)
+    assert browser.get(old).status_code == 410, "nobody confirms what they were not shown"
+    browser.get(steps.link(onboarding_app, email, "confirm_address"))
+    assert "Ada Lovelace" in browser.text
+    assert steps.WHY in browser.text
+
+
+def test_a_confirmed_application_is_not_changed_from_outside(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.confirm(onboarding_app, email)
+    steps.apply(onboarding_app, email, name="Eve", why="spam")
+    assert steps.facts(onboarding_app, email)["name"] == "Ada Lovelace"
+    assert len(steps.mails(onboarding_app, email)) == 1
+
+
+def test_an_approved_application_is_not_changed_from_outside(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.approve(onboarding_app, email)
+    steps.apply(onboarding_app, email, name="Eve", why="spam")
+    values = steps.facts(onboarding_app, email)
+    assert (values["name"], values["state"]) == ("Ada Lovelace", "approved")
+
+
+def test_whoever_was_rejected_may_apply_again(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.reviewer(onboarding_app).fill(steps.page_of(onboarding_app, email), button="reject", reason="")
+    steps.apply(onboarding_app, email)
+    assert rows(onboarding_app, email) == 2
+    assert steps.facts(onboarding_app, email)["state"] == "submitted"
+
+
+def test_closing_an_application_while_it_is_sent_again_ends_in_one_open_row(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    staff = steps.reviewer(onboarding_app)
+    staff.get(steps.page_of(onboarding_app, email))
+    applicant = Browser(onboarding_app)
+    applicant.get("/apply")
+    threads = [
+        threading.Thread(target=staff.fill, kwargs={"button": "reject", "reason": ""}),
+        threading.Thread(target=applicant.fill, kwargs={"email": email, "name": "Ada", "why": "x"}),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (staff.status, applicant.status) == (303, 303)
+    assert rows(onboarding_app, email) in (1, 2)
+
+
+# -- confirming ---------------------------------------------------------------------------------------------
+
+
+def test_looking_at_the_link_confirms_nothing(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    path = steps.link(onboarding_app, email, "confirm_address")
+    for _ in range(3):
+        page = Browser(onboarding_app).get(path)
+        assert page.status_code == 200
+        assert 'id="confirm"' in page.text
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert page.headers["Cache-Control"] == "no-store"
+    assert steps.facts(onboarding_app, email)["address_confirmed_at"] is None
+
+
+def test_the_button_confirms_and_shows_where_the_application_stands(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    browser = steps.confirm(onboarding_app, email)
+    assert browser.status == 200
+    assert "with our reviewers" in browser.text
+    assert steps.facts(onboarding_app, email)["state"] == "confirmed"
+    assert "with our reviewers" in Browser(onboarding_app).get(browser.url).text, "the used link says so"
+
+
+def test_pressing_twice_shows_the_same_page(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    first, second = Browser(onboarding_app), Browser(onboarding_app)
+    path = steps.link(onboarding_app, email, "confirm_address")
+    first.get(path)
+    second.get(path)
+    for browser in (first, second):
+        browser.fill(button="confirm", follow=True)
+        assert browser.status == 200
+        assert "with our reviewers" in browser.text
+
+
+def test_many_buttons_at_once_confirm_once(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.approve(onboarding_app, email)
+    path = steps.link(onboarding_app, email, "confirm_address")
+    browsers = [Browser(onboarding_app) for _ in range(6)]
+    for browser in browsers:
+        browser.get(path)
+    threads = [threading.Thread(target=browser.fill, kwargs={"button": "confirm"}) for browser in browsers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [browser.status for browser in browsers] == [303] * 6
+    assert len(steps.mails(onboarding_app, email, "activation_link")) == 1
+    audit = run_command(
+        onboarding_app, "audit", "list", "--target", f"application:{steps.facts(onboarding_app, email)['id']}"
+    )
+    assert audit.output.count("application.address_confirmed") == 1
+
+
+@pytest.mark.parametrize("token", ["", "x", "a" * 43, "../../etc", "a\0b", "%F0%9F%9A%80", "a" * 3000])
+def test_a_mangled_link_offers_a_fresh_mail(onboarding_app: Flask, token: str) -> None:
+    email = steps.apply(onboarding_app)
+    for path in ("/apply/confirm", "/activate"):
+        browser = Browser(onboarding_app)
+        browser.get(f"{path}?token={token}".replace("\0", "%00"))
+        assert browser.status == 410
+        assert "do not know this link" in browser.text
+        with time_machine.travel(utcnow().timestamp() + 90, tick=True):
+            before = len(steps.mails(onboarding_app, email))
+            browser.fill(button="send-again", email=email)
+            assert browser.location == "/apply/again/sent"
+            assert len(steps.mails(onboarding_app, email)) >= before
+
+
+def test_an_expired_link_offers_a_fresh_mail_in_one_click(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    old = steps.link(onboarding_app, email, "confirm_address")
+    with time_machine.travel(utcnow().timestamp() + 4 * 86400, tick=True):
+        browser = Browser(onboarding_app)
+        assert browser.get(old).status_code == 410
+        assert email not in browser.text
+        browser.fill(button="send-again", follow=True)
+        assert "Check your mail" in browser.text
+        assert len(steps.mails(onboarding_app, email)) == 2
+        assert "Its time is over" not in Browser(onboarding_app).get(old).text, "a newer one took its place"
+        steps.confirm(onboarding_app, email)
+    assert steps.facts(onboarding_app, email)["state"] == "confirmed"
+
+
+def test_an_expired_link_confirms_nothing(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    browser = Browser(onboarding_app)
+    browser.get(steps.link(onboarding_app, email, "confirm_address"))
+    with time_machine.travel(utcnow().timestamp() + 4 * 86400, tick=True):
+        browser.fill(button="confirm")
+        assert browser.status == 410
+    assert steps.facts(onboarding_app, email)["state"] == "submitted"
+
+
+def test_a_link_of_one_kind_is_nothing_at_the_others_door(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    token = steps.link(onboarding_app, email, "confirm_address").partition("?")[2]
+    assert Browser(onboarding_app).get(f"/activate?{token}").status_code == 410
+    steps.confirm(onboarding_app, email)
+    steps.approve(onboarding_app, email)
+    token = steps.link(onboarding_app, email, "activation_link").partition("?")[2]
+    assert Browser(onboarding_app).get(f"/apply/confirm?{token}").status_code == 410
+
+
+def test_fresh_mails_leave_at_most_once_a_minute(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    for _ in range(3):
+        Browser(onboarding_app).fill("/apply/again", email=email)
+    assert len(steps.mails(onboarding_app, email)) == 1
+    with time_machine.travel(utcnow().timestamp() + 61, tick=True):
+        for _ in range(3):
+            Browser(onboarding_app).fill("/apply/again", email=email)
+    assert len(steps.mails(onboarding_app, email)) == 2
+
+
+def test_a_fresh_mail_needs_a_usable_address(onboarding_app: Flask) -> None:
+    browser = Browser(onboarding_app)
+    browser.fill("/apply/again", email="ada@people.test\r\nBcc: eve@evil.test")
+    assert browser.status == 422
+    assert 'id="email-error"' in browser.text
+
+
+def test_a_fresh_mail_for_nobody_leaves_nothing_behind(onboarding_app: Flask) -> None:
+    with onboarding_app.app_context():
+        db = parts_of(onboarding_app).db
+        tables = db.metadata.tables.values()
+
+        def sizes() -> list[int]:
+            counts = [
+                db.session.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for table in tables
+            ]
+            db.session.rollback()
+            return counts
+
+        before = sizes()
+        flow.send_again(email=steps.new_email())
+        assert sizes() == before
+
+
+# -- links and hosts ----------------------------------------------------------------------------------------
+
+
+def test_a_forged_host_changes_no_link(onboarding_app: Flask) -> None:
+    email = steps.new_email()
+    browser = Browser(onboarding_app)
+    browser.get("/apply")
+    form, _ = browser.find_form("apply", {})
+    headers = {
+        "Host": "evil.test",
+        "X-Forwarded-Host": "evil.test",
+        "Forwarded": "host=evil.test",
+        "Origin": ORIGIN,
+        "Cookie": f"id_browser={browser.cookie('id_browser')}",
+    }
+    http = Client(onboarding_app, TestResponse, use_cookies=False)  # the jar knows no evil.test
+    page = http.post(
+        "/apply", data={**dict(form.fields), "email": email, "name": "Ada", "why": "x"}, headers=headers
+    )
+    assert page.status_code == 303
+    assert page.headers["Location"] == "/apply/sent"
+    [mail] = steps.mails(onboarding_app, email)
+    assert mail.context["link"].startswith(f"{ORIGIN}/apply/confirm?token=")
+
+
+@pytest.mark.parametrize(
+    ("wish", "kept"),
+    [
+        ("/oauth2/authorize/abc?x=1", "/oauth2/authorize/abc?x=1"),
+        ("https://evil.test/", None),
+        ("//evil.test", None),
+        ("/\\evil.test", None),
+        ("/a%00b", None),
+        ("", None),
+    ],
+)
+def test_where_the_person_wanted_to_go_is_kept_when_it_is_ours(
+    onboarding_app: Flask, wish: str, kept: str | None
+) -> None:
+    email = steps.new_email()
+    steps.apply(onboarding_app, email, page=f"/apply?continue={quote(wish, safe='%')}")
+    steps.confirm(onboarding_app, email)
+    steps.approve(onboarding_app, email)
+    assert press(onboarding_app, steps.link(onboarding_app, email, "activation_link"))["continue"] == kept
