@@ -87,6 +87,7 @@ def create_app(settings: GatewaySettings | None = None) -> Flask:
             "default_timeout": HTTP_TIMEOUT_S,
             # The issuer is on this machine: a proxy of the environment would look for it elsewhere.
             "trust_env": False,
+            "verify": settings.OUTBOUND_CA_BUNDLE or True,
         },
     )
     _limit_calls(app)

@@ -13,6 +13,11 @@ from celery.schedules import crontab, schedule
 from celery.signals import beat_init
 
 from gateway.routes import SERVICES
+from gateway.settings import GatewaySettings
+
+# Here and not where they are used: Celery has the working folder on its path only while it imports this module.
+from libs.messaging.worker import bare_celery
+from libs.observe.logs import configure_logs
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,14 @@ SCHEDULE: tuple[Entry, ...] = (
     *_of_every_service("clear_events", "17 3 * * *", "events confirmed or handled long ago", 3600),
     Entry("account.settle_redis_debts", "account", 5, "ends of sessions that Redis did not take yet", 5),
     Entry("account.fold_seen_sessions", "account", "*/5 * * * *", "when each session was last used", 240),
-    Entry("account.clear_expired_sessions", "account", "37 3 * * *", "expired sessions and spent links", 3600),
+    Entry(
+        "account.clear_expired_sessions", "account", "37 3 * * *", "expired sessions and spent links", 3600
+    ),
     Entry("onboarding.clear_links", "onboarding", "47 3 * * *", "links that ended long ago", 3600),
     Entry("oidc.clear_expired", "oidc", "57 3 * * *", "codes, grants and tokens that serve nobody now", 3600),
-    Entry("notification.sweep_messages", "notification", 5, "retries that are due, mail that no task took", 5),
+    Entry(
+        "notification.sweep_messages", "notification", 5, "retries that are due, mail that no task took", 5
+    ),
 )
 
 
@@ -68,10 +77,6 @@ def _moments(when: str | int) -> schedule:
 
 def create_beat() -> Celery:
     """Beat's app: the broker and the table, no task."""
-    from gateway.settings import GatewaySettings
-    from libs.messaging.worker import bare_celery
-    from libs.observe.logs import configure_logs
-
     settings = GatewaySettings.load_or_exit()
     configure_logs(settings, service="beat")
     celery = bare_celery(settings, name="beat")

@@ -37,10 +37,13 @@ class Program:
 
     def section(self) -> str:
         values = ",".join(f'{name}="{value}"' for name, value in self.environment.items())
+        # nginx finishes what it holds on QUIT; what is behind it does so on TERM.
+        stop_signal = "QUIT" if self.is_door else "TERM"
         return (
             f"[program:{self.name}]\ncommand={self.command}\ndirectory={ROOT}\nenvironment={values}\n"
             f"stdout_logfile={self.log}\nstdout_logfile_maxbytes=0\nredirect_stderr=true\n"
-            f"autorestart=true\nstartsecs=1\nstartretries=5\nstopsignal={'QUIT' if self.is_door else 'TERM'}\nstopwaitsecs=30\nkillasgroup=true\n"
+            "autorestart=true\nstartsecs=1\nstartretries=5\n"
+            f"stopsignal={stop_signal}\nstopwaitsecs=30\nkillasgroup=true\n"
         )
 
 

@@ -37,7 +37,8 @@ class Behaviour:
     refuse: bool = False
     """Nobody listens on the port."""
     hang: str = ""
-    """`greeting`: connections are taken and nothing is said; `data`: the mail is taken, and nothing is said."""
+    """`greeting`: connections are taken and nothing is said; `drip`: a greeting without end; `data`: the mail is
+    taken, and nothing is said."""
     recipients: dict[str, str] = field(default_factory=dict)
     """What RCPT answers to an address, such as `550 5.1.1 No such mailbox`; `*` is every address."""
     data: str = ""
@@ -198,8 +199,8 @@ class Sink:
 
     def _protocol(self) -> asyncio.BaseProtocol:
         self.connections += 1
-        if self.behaviour.hang == "greeting":
-            return _Silence(self._open)
+        if self.behaviour.hang in ("greeting", "drip"):
+            return _NoGreeting(self._open, drips=self.behaviour.hang == "drip")
         options: dict[str, Any] = {}
         if self.starttls is not None:
             options = {"tls_context": self.starttls, "require_starttls": True}
@@ -227,12 +228,19 @@ class Sink:
             part.rename(part.with_suffix(".eml"))
 
 
-class _Silence(asyncio.Protocol):
-    def __init__(self, transports: set[asyncio.BaseTransport]):
-        self.transports = transports
+class _NoGreeting(asyncio.Protocol):
+    def __init__(self, transports: set[asyncio.BaseTransport], *, drips: bool):
+        self.transports, self.drips = transports, drips
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transports.add(transport)
+        if self.drips:
+            self._drip(transport)
+
+    def _drip(self, transport: Any) -> None:
+        if not transport.is_closing():
+            transport.write(b"220-Wait\r\n")
+            asyncio.get_running_loop().call_later(0.1, self._drip, transport)
 
 
 class _Conversation(SMTP):
@@ -315,9 +323,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args()
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # the thread inherits it, so that only sigwait takes them
     with Sink(port=options.port, folder=options.folder) as sink:
         print(f"{sink.url} keeps mail in {options.folder}", flush=True)
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        signal.sigwait(ends)
 
 
 if __name__ == "__main__":

@@ -128,5 +128,9 @@ def configure_logs(settings: Settings, *, service: str) -> None:
         "alembic",
         "flask_limiter",
         "flask-limiter",
+        # Its words on every task hold the task's arguments; task_done says the rest.
+        "celery.worker.strategy",
+        "celery.app.trace",
+        "celery.beat",
     ):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

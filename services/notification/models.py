@@ -11,9 +11,9 @@ from services.notification.extensions import db
 
 STATES = ("queued", "sending", "sent", "failed")
 """What a message can be; flows/lifecycle.py holds the ways between them."""
-RESULTS = ("sent", "deferred", "refused", "unwritable", "lost")
-"""How an attempt ended. `deferred`: another may help; `refused` by the server for good; `unwritable`: no mail
-could be made; `lost`: its worker died, and nobody knows whether the server took the mail."""
+RESULTS = ("sent", "deferred", "unreachable", "refused", "unwritable", "lost")
+"""How an attempt ended. `deferred`: the server wants it later; `unreachable`: the server could not be used;
+`refused` for good; `unwritable`: no mail could be made; `lost`: its worker died, and nobody knows more."""
 _WAITS = "state IN ('queued', 'sending')"
 
 

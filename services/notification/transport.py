@@ -29,7 +29,7 @@ class Outcome:
     answer: str = ""
 
 
-class _NotYet(Exception):
+class _Unusable(Exception):
     """The server answered, and the answer is about us or this moment, not about the message."""
 
 
@@ -52,24 +52,24 @@ def hand_over(
         try:
             _greet(smtp, server)
             outcome = _transfer(smtp, message, sender=sender, recipient=recipient)
-        except _NotYet as answer:
-            outcome = Outcome("deferred", str(answer))
+        except _Unusable as answer:
+            outcome = Outcome("unreachable", str(answer))
         except smtplib.SMTPResponseException as error:
-            outcome = Outcome("deferred", _said(error.smtp_code, error.smtp_error))
+            outcome = Outcome("unreachable", _said(error.smtp_code, error.smtp_error))
         except (smtplib.SMTPServerDisconnected, TimeoutError) as error:
             # smtplib tells of both in one way.
             is_silent = isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
             words = f"No answer within {timeout_s:g} s." if is_silent else "The connection was dropped."
-            outcome = Outcome("deferred", words)
+            outcome = Outcome("unreachable", words)
         except ConnectionRefusedError:
-            outcome = Outcome("deferred", "The connection was refused.")
+            outcome = Outcome("unreachable", "The connection was refused.")
         except ssl.SSLError as error:
-            outcome = Outcome("deferred", f"TLS failed: {error.reason or type(error).__name__}.")
+            outcome = Outcome("unreachable", f"TLS failed: {error.reason or type(error).__name__}.")
         except (OSError, smtplib.SMTPException) as error:
-            outcome = Outcome("deferred", f"The server cannot be used: {type(error).__name__}.")
+            outcome = Outcome("unreachable", f"The server cannot be used: {type(error).__name__}.")
         # The mail is handed over or not; how the connection ends changes nothing about it.
         with contextlib.suppress(OSError, smtplib.SMTPException):
-            if outcome.result != "deferred":
+            if outcome.result != "unreachable":
                 smtp.quit()
         smtp.close()
     return outcome
@@ -80,7 +80,7 @@ def _greet(smtp: smtplib.SMTP, server: SMTPServer) -> None:
     smtp._host = server.host  # type: ignore[attr-defined]
     code, text = smtp.connect(server.host, server.port)
     if code != 220:
-        raise _NotYet(_said(code, text))
+        raise _Unusable(_said(code, text))
     if server.scheme == "smtp+starttls":
         smtp.starttls(context=ssl.create_default_context())
     smtp.ehlo_or_helo_if_needed()
@@ -96,7 +96,7 @@ def _transfer(smtp: smtplib.SMTP, message: EmailMessage, *, sender: str, recipie
     content = message.as_bytes() if is_ascii else message.as_bytes(policy=SMTPUTF8)
     code, text = smtp.mail(sender, options)
     if code != 250:
-        raise _NotYet(_said(code, text))
+        raise _Unusable(_said(code, text))
     code, text = smtp.rcpt(recipient)
     if code not in (250, 251):
         return Outcome(_judge(code), _said(code, text))

@@ -65,6 +65,7 @@ TEMPLATES = [
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_template_holds_a_bare_word(template: Path) -> None:
     text = template.read_text()
+    text = re.sub(r"\{% block width %\}\w+\{% endblock %\}", " ", text)
     text = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", " ", text, flags=re.S)
     text = re.sub(r"<(style|script|code|title)[^>]*>.*?</\1>", " ", text, flags=re.S)
     attributes = re.findall(r'(?:aria-label|alt|placeholder|title)="([^"]*)"', text)

@@ -1,5 +1,6 @@
 """Delivery by SMTP: what the server does, and what becomes of the message."""
 
+import dataclasses
 import ssl
 import subprocess
 import threading
@@ -13,11 +14,11 @@ from flask import Flask
 
 from libs.database import utcnow
 from libs.service import parts_of
+from services.notification import transport
 from services.notification.flows import delivery, lifecycle
-from services.notification.models import Attempt, Message
+from services.notification.models import Message
 from tests.notification.conftest import (
     SENDER,
-    address,
     ask,
     deliver,
     fresh,
@@ -27,7 +28,6 @@ from tests.notification.conftest import (
     with_settings,
     work,
 )
-from tests.pages import Browser
 from tests.sink import Sink
 
 
@@ -101,23 +101,23 @@ def test_a_passing_refusal_waits_and_then_arrives_once(mail_app: Flask, sink: Si
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("behaviour", "result", "words"),
     [
-        ({"refuse": True}, "The connection was refused."),
-        ({"hang": "greeting"}, "No answer within 1 s."),
-        ({"hang": "data"}, "No answer within 1 s."),
-        ({"drop": 1}, "The connection was dropped."),
-        ({"data": "451 4.3.0 Busy"}, "451 4.3.0 Busy"),
+        ({"refuse": True}, "unreachable", "The connection was refused."),
+        ({"hang": "greeting"}, "unreachable", "No answer within 1 s."),
+        ({"hang": "data"}, "unreachable", "No answer within 1 s."),
+        ({"drop": 1}, "unreachable", "The connection was dropped."),
+        ({"data": "451 4.3.0 Busy"}, "deferred", "451 4.3.0 Busy"),
     ],
     ids=["refused", "silent from the start", "silent after the mail", "dropped before its 250", "busy"],
 )
 def test_a_server_in_trouble_gets_the_mail_later(
-    mail_app: Flask, sink: Sink, behaviour: dict[str, object], words: str
+    mail_app: Flask, sink: Sink, behaviour: dict[str, object], result: str, words: str
 ) -> None:
     message = ask(mail_app)
     sink.tell(**behaviour)
     waiting = deliver(mail_app, message)
-    assert (waiting.state, results(waiting)) == ("queued", ["deferred"])
+    assert (waiting.state, results(waiting)) == ("queued", [result])
     assert waiting.attempts[0].answer == words
     sink.accept()
     make_due(mail_app, message)
@@ -125,6 +125,35 @@ def test_a_server_in_trouble_gets_the_mail_later(
     mails = sink.to(message.recipient)
     assert len(mails) in (1, 2), "at most one duplicate"
     assert {mail.message_id for mail in mails} == {message.header_id}
+
+
+def test_a_server_that_drips_is_cut_off(mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "LONGEST_CONVERSATION_S", 1.5)
+    message = ask(mail_app)
+    sink.tell(hang="drip")
+    waiting = deliver(mail_app, message)
+    assert waiting.state == "queued"
+    assert waiting.attempts[0].duration_ms is not None
+    assert waiting.attempts[0].duration_ms < 3000
+
+
+def test_a_database_that_drops_us_while_the_server_takes_the_mail_costs_no_duplicate(
+    mail_app: Flask, sink: Sink
+) -> None:
+    message = ask(mail_app)
+    engine = sa.create_engine(parts_of(mail_app).settings.sqlalchemy_url, poolclass=sa.NullPool)
+
+    def end_all_connections(_: object) -> None:
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) {others}"))
+
+    sink.before_answer = end_all_connections
+    sent = deliver(mail_app, message)
+    assert (sent.state, results(sent)) == ("sent", ["sent"])
+    make_due(mail_app, message)
+    deliver(mail_app, message)
+    assert len(sink.to(message.recipient)) == 1
 
 
 def test_waits_double_up_to_a_limit_and_differ() -> None:
@@ -168,7 +197,7 @@ def test_trouble_between_the_server_and_us_refuses_no_mail(
     port = parts_of(mail_app).settings.smtp_server.port
     with_settings(mail_app, monkeypatch, SMTP_URL=f"smtp+starttls://127.0.0.1:{port}")
     message = deliver(mail_app, ask(mail_app))
-    assert (message.state, results(message)) == ("queued", ["deferred"])
+    assert (message.state, results(message)) == ("queued", ["unreachable"])
     assert sink.mails == []
 
 
@@ -317,7 +346,8 @@ def test_a_message_waits_for_the_sweep_while_the_broker_is_away(
     from services.notification.extensions import tasks
 
     settings = parts_of(mail_app).settings
-    away = bare_celery(with_redis(settings, "redis://127.0.0.1:1/0"))
+    away = bare_celery(dataclasses.replace(settings, REDIS_URL="redis://127.0.0.1:1/0"))
+    away.conf.broker_transport_options["max_retries"] = 1
     monkeypatch.setattr(tasks, "_sender", away)
     message = ask(mail_app)
     assert message.state == "queued"
@@ -327,12 +357,6 @@ def test_a_message_waits_for_the_sweep_while_the_broker_is_away(
     run_task(mail_app, "sweep_messages")
     work(mail_app)
     assert len(sink.to(message.recipient)) == 1
-
-
-def with_redis(settings, url: str):  # type: ignore[no-untyped-def]
-    import dataclasses
-
-    return dataclasses.replace(settings, REDIS_URL=url)
 
 
 # ---- TLS and sign-in ---------------------------------------------------------------------------------------
@@ -380,73 +404,3 @@ def test_mail_leaves_encrypted_and_signed_in(
         refused = deliver(app, ask(app))
         assert refused.state == "queued"
         assert (refused.attempts[0].answer or "").startswith("535")
-
-
-# ---- seen from outside -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_earlier_attempts(app: Flask) -> None:
-    with app.app_context(), parts_of(app).db.transaction() as session:
-        session.execute(sa.update(Attempt).values(started_at=utcnow() - timedelta(days=1)))
-
-
-def email_row(browser: Browser) -> dict[str, object]:
-    report = browser.get("/health", headers={"Accept": "application/json"}).json
-    assert report is not None
-    (row,) = (row for row in report["components"] if row["name"] == "email")
-    return row
-
-
-def health_of(app: Flask) -> str:
-    with app.app_context():
-        return delivery.mail_health().status
-
-
-@pytest.mark.usefixtures("no_earlier_attempts")
-def test_health_says_what_the_last_minutes_showed(mail_app: Flask, sink: Sink, browser: Browser) -> None:
-    assert health_of(mail_app) == "healthy", "no mail is no trouble"
-    refused = address()
-    sink.tell(recipients={refused: "550 5.1.1 No such mailbox"})
-    deliver(mail_app, ask(mail_app, recipient=refused))
-    assert health_of(mail_app) == "healthy", "one bad address is no trouble"
-
-
-@pytest.mark.usefixtures("no_earlier_attempts")
-def test_a_mail_that_cannot_be_written_says_nothing_about_the_server(mail_app: Flask, sink: Sink) -> None:
-    sink.refuse()
-    deliver(mail_app, ask(mail_app))
-    deliver(mail_app, ask(mail_app, recipient="no address"))
-    assert health_of(mail_app) == "degraded"
-
-
-@pytest.mark.usefixtures("no_earlier_attempts")
-def test_health_is_degraded_while_no_mail_leaves(mail_app: Flask, sink: Sink, browser: Browser) -> None:
-    message = ask(mail_app)
-    sink.refuse()
-    deliver(mail_app, message)
-    assert email_row(browser)["status"] == "degraded"
-    connections = sink.connections
-    sink.accept()
-    make_due(mail_app, message)
-    deliver(mail_app, message)
-    assert health_of(mail_app) == "healthy"
-    assert sink.connections == connections + 1, "health itself calls nobody"
-
-
-def test_results_are_counted(mail_app: Flask, sink: Sink) -> None:
-    def count(result: str) -> float:
-        value = parts_of(mail_app).metrics.registry.get_sample_value(
-            "id_email_sent_total", {"result": result}
-        )
-        assert value is not None, "counted from zero on"
-        return value
-
-    before = {result: count(result) for result in ("sent", "deferred", "refused")}
-    to = address()
-    sink.tell(recipients={to: "550 5.1.1 No"})
-    deliver(mail_app, ask(mail_app))
-    deliver(mail_app, ask(mail_app, recipient=to))
-    assert count("sent") == before["sent"] + 1
-    assert count("refused") == before["refused"] + 1
-    assert count("deferred") == before["deferred"]

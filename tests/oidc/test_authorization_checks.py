@@ -222,5 +222,5 @@ def test_the_log_says_where_an_address_differs(
     browser: Browser, client: RelyingParty, log_text: Callable[[], str]
 ) -> None:
     client.send(browser, redirect_uri="https://rp.test/callbock")
-    assert "redirect_uri differs from the registered one at character 21" in log_text()
+    assert "redirect_uri differs from the registered one at character 22" in log_text()
     assert "OIDC.authorize" in log_text()

@@ -31,6 +31,9 @@ ENOUGH_QUEUED = 100
 LAST_MINUTES = timedelta(minutes=20)
 """What health looks at: longer than the longest wait between two tries, so that trouble stays in sight."""
 
+WORKS, FAILS = ("sent", "refused"), ("deferred", "unreachable")
+"""Results that speak for the server, and against it: one that refuses an address works."""
+ENOUGH_FAILED = 3
 SETTLE_PAUSES_S = (0.2, 1.0, 3.0)
 """How long to wait for a database that went away in the middle of a delivery."""
 
@@ -102,20 +105,15 @@ def sweep() -> int:
 
 def mail_health() -> Component:
     """What the attempts of the last minutes showed; nobody is called for it."""
-    rows = db.session.execute(
-        sa.select(Attempt.result, sa.func.count().label("number"))
-        .where(
-            Attempt.started_at > utcnow() - LAST_MINUTES, Attempt.result.in_(("sent", "refused", "deferred"))
-        )
-        .group_by(Attempt.result)
-    )
-    counts = {row.result: row.number for row in rows}
-    # A server that refuses one address is a server that works.
-    works = counts.get("sent", 0) + counts.get("refused", 0) > 0
-    status = "degraded" if counts.get("deferred") and not works else "healthy"
-    return Component(
-        "email", status, None, {"sent": counts.get("sent", 0), "deferred": counts.get("deferred", 0)}
-    )
+    newest = db.session.scalars(
+        sa.select(Attempt.result)
+        .where(Attempt.started_at > utcnow() - LAST_MINUTES, Attempt.result.in_((*WORKS, *FAILS)))
+        .order_by(Attempt.started_at.desc())
+        .limit(ENOUGH_FAILED)
+    ).all()
+    if newest and (newest[0] == "unreachable" or not set(newest) & set(WORKS)):
+        return Component("email", "degraded", None, {"reason": newest[0]})
+    return Component("email")
 
 
 def _due_ids(now: datetime) -> Sequence[uuid.UUID]:
@@ -235,7 +233,7 @@ def _settle(lease: Lease, outcome: Outcome, *, duration_ms: int) -> None:
         if outcome.result == "sent" and message.state != "sent":
             # A fact, even when it comes after the lease ran out.
             lifecycle.mark_sent(message, now=now)
-        elif holds and outcome.result == "deferred":
+        elif holds and outcome.result in FAILS:
             lifecycle.put_back(message, now=now)
         elif holds:
             lifecycle.fail(message, outcome.result)

@@ -29,6 +29,7 @@ RESULT_WORDS = {
     None: lazy_gettext("Under way"),
     "sent": lazy_gettext("Taken by the server"),
     "deferred": lazy_gettext("Not now"),
+    "unreachable": lazy_gettext("Server not reached"),
     "refused": lazy_gettext("Refused"),
     "unwritable": lazy_gettext("Not written"),
     "lost": lazy_gettext("Cut short"),

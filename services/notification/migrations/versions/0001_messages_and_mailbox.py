@@ -89,7 +89,7 @@ def upgrade() -> None:
     sa.Column('duration_ms', sa.Integer(), nullable=True),
     sa.Column('result', sa.Text(), nullable=True),
     sa.Column('answer', sa.Text(), nullable=True),
-    sa.CheckConstraint("result IN ('sent', 'deferred', 'refused', 'unwritable', 'lost')", name=op.f('ck_attempts_result')),
+    sa.CheckConstraint("result IN ('sent', 'deferred', 'unreachable', 'refused', 'unwritable', 'lost')", name=op.f('ck_attempts_result')),
     sa.ForeignKeyConstraint(['message_id'], ['messages.id'], name=op.f('fk_attempts_message_id_messages'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('message_id', 'number', name=op.f('pk_attempts'))
     )

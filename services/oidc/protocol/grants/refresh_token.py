@@ -31,7 +31,15 @@ log = get_logger("OIDC.token")
 
 ROTATION_GRACE = timedelta(seconds=30)
 
+_LOCK_FAMILY = (
+    # One refresh of a family at a time; whoever ends the family waits, or is waited for.
+    sa.select(Grant.id)
+    .join(RefreshToken, RefreshToken.grant_id == Grant.id)
+    .where(RefreshToken.digest == sa.bindparam("digest"))
+    .with_for_update(of=Grant)
+)
 _TOKEN = (
+    # A statement of its own: only one that begins under the lock sees what the holder before has written.
     sa.select(
         RefreshToken.id,
         RefreshToken.grant_id,
@@ -55,8 +63,6 @@ _TOKEN = (
     .join(Grant, Grant.id == RefreshToken.grant_id)
     .join(Subject, Subject.sub == Grant.sub)
     .where(RefreshToken.digest == sa.bindparam("digest"))
-    # One refresh of a family at a time; whoever ends the family waits, or is waited for.
-    .with_for_update(of=Grant)
 )
 
 
@@ -81,7 +87,9 @@ class RefreshTokenGrant(authlib.RefreshTokenGrant):
 
     def authenticate_refresh_token(self, refresh_token: str) -> Presented | None:
         """The token of this client, its family locked until the end of the transaction."""
-        row = db.session.execute(_TOKEN, {"digest": single_use.digest(refresh_token)}).one_or_none()
+        digest = {"digest": single_use.digest(refresh_token)}
+        db.session.execute(_LOCK_FAMILY, digest)
+        row = db.session.execute(_TOKEN, digest).one_or_none()
         now = utcnow()
         if row is None or row.client_id != self.request.client.client_id:
             return None

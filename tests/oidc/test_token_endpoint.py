@@ -1,0 +1,130 @@
+"""The token endpoint reads one form by POST, says what is wrong in RFC 6749's words, and counts."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+
+from libs.people.sessions import Session
+from libs.service import parts_of
+from tests.oidc.relying_party import RelyingParty, basic, error_of, http
+from tests.pages import ORIGIN, Browser
+
+
+def test_get_is_refused(app: Flask, client: RelyingParty) -> None:
+    query = urlencode({"grant_type": "refresh_token", "refresh_token": "x", "client_id": client.client_id})
+    assert http(app).get(f"/oauth2/token?{query}", base_url=ORIGIN).status_code == 405
+
+
+def test_parameters_in_the_query_are_refused(browser: Browser, person: Session, client: RelyingParty) -> None:
+    code = client.code(browser)
+    form = {"grant_type": "authorization_code", "redirect_uri": client.redirect_uri}
+    query = urlencode({"code": code, "code_verifier": client.verifier})
+    response = client.post(f"/oauth2/token?{query}", form)
+    assert error_of(response) == (400, "invalid_request")
+    assert response.headers["Cache-Control"] == "no-store"
+    assert client.redeem(code).status_code == 200, "nothing was spent"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data"])
+def test_another_content_type_is_refused(app: Flask, client: RelyingParty, kind: str) -> None:
+    response = http(app).post(
+        "/oauth2/token",
+        base_url=ORIGIN,
+        data='{"grant_type": "refresh_token", "refresh_token": "x"}',
+        content_type=kind,
+        headers={"Authorization": basic(client.client_id, client.secret or "")},
+    )
+    assert error_of(response) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("name", ["grant_type", "code", "redirect_uri", "code_verifier", "client_id", "whatever"])
+def test_a_parameter_sent_twice_is_refused(
+    browser: Browser, person: Session, client: RelyingParty, name: str
+) -> None:
+    code = client.code(browser)
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": client.redirect_uri,
+        "code_verifier": client.verifier,
+        "client_id": client.client_id,
+    }
+    form[name] = [form.get(name, "x")] * 2  # type: ignore[assignment]
+    assert error_of(client.post("/oauth2/token", form)) == (400, "invalid_request")
+    assert client.redeem(code).status_code == 200, "nothing was spent"
+
+
+@pytest.mark.parametrize(
+    ("grant_type", "error"),
+    [
+        (None, "invalid_request"),
+        ("", "invalid_request"),
+        ("password", "unsupported_grant_type"),
+        ("implicit", "unsupported_grant_type"),
+        ("client_credentials", "unsupported_grant_type"),
+        ('<script>"', "unsupported_grant_type"),
+    ],
+)
+def test_a_grant_type_we_do_not_have(client: RelyingParty, grant_type: str | None, error: str) -> None:
+    form = {"username": "ann", "password": "secret", "grant_type": grant_type}
+    response = client.post("/oauth2/token", {name: value for name, value in form.items() if value is not None})
+    assert error_of(response) == (400, error)
+    assert "<script" not in response.text
+
+
+def test_a_grant_the_client_is_not_registered_for(make_client: Callable[..., RelyingParty]) -> None:
+    client = make_client(grants=["authorization_code"])
+    assert error_of(client.refresh("x")) == (400, "unauthorized_client")
+
+
+@pytest.mark.parametrize("form", [{"grant_type": "authorization_code"}, {"grant_type": "refresh_token"}])
+def test_a_missing_parameter_is_named(client: RelyingParty, form: dict[str, str]) -> None:
+    assert error_of(client.post("/oauth2/token", form)) == (400, "invalid_request")
+
+
+def test_without_the_refresh_grant_there_is_no_refresh_token(
+    browser: Browser, person: Session, make_client: Callable[..., RelyingParty]
+) -> None:
+    client = make_client(grants=["authorization_code"])
+    tokens = client.tokens(browser, scope="openid offline_access")
+    assert "refresh_token" not in tokens
+    assert tokens["scope"] == "openid", "offline_access means nothing without it"
+
+
+def test_issued_and_failed_are_counted_by_grant(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    def value(name: str, **labels: str) -> float:
+        found = parts_of(app).metrics.registry.get_sample_value(name, labels)
+        assert found is not None, "series start at 0"
+        return found
+
+    def counts() -> list[float]:
+        return [
+            value("id_oidc_token_issued_total", grant="authorization_code"),
+            value("id_oidc_token_issued_total", grant="refresh_token"),
+            value("id_oidc_token_failed_total", grant="authorization_code", error="invalid_grant"),
+        ]
+
+    before = counts()
+    tokens: dict[str, Any] = client.tokens(browser)
+    client.refresh(tokens["refresh_token"])
+    client.redeem("nonsense")
+    assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1]
+
+
+def test_a_crowd_is_told_to_wait(app: Flask, client: RelyingParty, monkeypatch: pytest.MonkeyPatch) -> None:
+    from services.oidc.extensions import limiter
+
+    monkeypatch.setattr(limiter, "_allowance", lambda full: "2 per minute")
+    for _ in range(2):
+        client.refresh("x")
+    response = client.refresh("x")
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) > 0
+    assert response.is_json
+    keys = list(parts_of(app).redis.scan_iter(match="*rl:oidc_token:ip:*"))
+    assert keys, "commands find the limit by scope and address"

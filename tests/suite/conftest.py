@@ -1,0 +1,57 @@
+"""The suite as processes of its own behind nginx, over https, and people who use it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gateway.suite import Ports, Suite
+from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, OURS
+from tests.suite.people import People
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """PostgreSQL, Redis, nginx, and a web and a worker process per service."""
+    if not (os.environ.get("NGINX") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")):
+        assert not os.environ.get("REQUIRE_EVERYTHING"), "nginx is missing: apt-get install nginx"
+        pytest.skip("not run: nginx is missing (apt-get install nginx)")
+    ports = Ports.free()
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in OURS
+        and not name.endswith("_DATABASE_URL")
+        and not name.startswith(("COV_", "PYTEST_"))
+    }
+    environ |= {
+        "PUBLIC_URL": f"https://localhost:{ports.https}",
+        "ADMIN_EMAIL": ADMIN_EMAIL,
+        "ADMIN_PASSWORD": ADMIN_PASSWORD,
+    }
+    with Suite(tmp_path_factory.mktemp("suite"), ports, environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def people(suite: Suite) -> People:
+    """Who uses the suite: applicants, members, the administrator."""
+    return People(suite)
+
+
+@pytest.fixture
+def whole_again(suite: Suite) -> Iterator[Callable[[], None]]:
+    """After a test that broke something: every program runs, Redis answers, and the suite is ready."""
+
+    def restore() -> None:
+        for server in (suite.data.redis, suite.data.postgres):
+            if server and not server.is_running:
+                server.start()
+        for program, state in suite.programs().items():
+            if state not in ("RUNNING", "STARTING"):
+                suite.start_program(program)
+        assert suite.wait_until_ready(60)
+
+    yield restore
+    restore()
