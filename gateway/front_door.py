@@ -28,7 +28,8 @@ class FrontDoor:
         for header in STRIPPED:
             environ.pop(header, None)
         # Set here whatever came from outside: this door is where an id begins.
-        environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+        request_id = environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+        start_response = _naming(request_id, start_response)
         target = _target_of(environ)
         host = routes.host_of(environ.get("HTTP_HOST", ""))
         is_other_name = self.settings.is_development and host in routes.LOOPBACK_NAMES and host != self.host
@@ -74,12 +75,21 @@ class FrontDoor:
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("X-Content-Type-Options", "nosniff"),
-            ("X-Request-ID", request_id),
         ]
         if answer.reader != "json":
             headers.append(("Content-Security-Policy", POLICY))
         start_response(f"{status} {REASONS[status]}", headers)
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+
+def _naming(request_id: str, start_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Every answer names the request's id, whoever gave it."""
+
+    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        others = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
+        return start_response(status, [*others, ("X-Request-ID", request_id)], *exc_info)
+
+    return start
 
 
 def _target_of(environ: Mapping[str, Any]) -> str:

@@ -175,8 +175,8 @@ def upstreams(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def host_of(authority: str) -> str:
-    """The name in `name:port` or `[address]:port`, in lower case."""
-    return re.sub(r":[0-9]*$", "", authority).lower()
+    """The name in `name:port` or `[address]:port`, in lower case and without the root's dot, as nginx reads it."""
+    return re.sub(r"\.?(:[0-9]*)?$", "", authority, count=1).lower()
 
 
 def _quoted(text: str) -> str:

@@ -100,7 +100,9 @@ def configure_logs(settings: Settings, *, service: str) -> None:
     # structlog's own exception text would print values of local variables; names and places are enough.
     finish: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if settings.LOG_FORMAT == "console":
-        finish.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()))
+        # Its own way to show an exception prints local variables too.
+        plain = structlog.dev.plain_traceback
+        finish.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain))
     else:
         finish += [structlog.processors.format_exc_info, redact_record, structlog.processors.JSONRenderer()]
     structlog.configure(

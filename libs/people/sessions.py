@@ -138,8 +138,15 @@ def current_session() -> Session | None:
     In account the row answers where the copy cannot. Raises SessionsUnavailable when Redis is away elsewhere.
     """
     if "sign_in_session" not in g:
-        g.sign_in_session = _read()
-    return g.sign_in_session
+        try:
+            g.sign_in_session = _read()
+        except Exception as error:
+            # The error page asks again: it must not wait for the same store a second time.
+            g.sign_in_session = error
+    found: Session | Exception | None = g.sign_in_session
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _read() -> Session | None:

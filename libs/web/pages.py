@@ -36,7 +36,8 @@ def init_pages(app: Flask, settings: Settings) -> None:
     def _person() -> dict[str, object]:
         try:
             return {"person": sessions.current_session()}
-        except sessions.SessionsUnavailable:
+        except Exception:
+            # An error page must be able to speak while Redis or account's database is away.
             return {"person": None}
 
 

@@ -124,6 +124,7 @@ def init_problems(app: Flask) -> None:
 
     @app.errorhandler(sqlalchemy.exc.OperationalError)
     @app.errorhandler(sqlalchemy.exc.InterfaceError)
+    @app.errorhandler(sqlalchemy.exc.InternalError)  # a read-only server says this
     @app.errorhandler(sqlalchemy.exc.TimeoutError)
     @app.errorhandler(redis.RedisError)
     def _away(error: Exception) -> Response:

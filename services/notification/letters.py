@@ -55,9 +55,9 @@ class Quotation:
 Block = Paragraph | Button | Quotation
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Letter:
-    """A mail with its context. subject() and blocks() speak the language of the moment."""
+    """A mail with its context, which never prints. subject() and blocks() speak the language of the moment."""
 
     NAME: ClassVar[str]
 
@@ -118,7 +118,7 @@ def _moment(value: datetime) -> str:
     return format_datetime(value.astimezone(UTC), "d MMMM y, HH:mm") + " UTC"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ConfirmAddress(Letter):
     NAME = "confirm_address"
 
@@ -140,7 +140,7 @@ class ConfirmAddress(Letter):
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ActivationLink(Letter):
     NAME = "activation_link"
 
@@ -167,7 +167,7 @@ class ActivationLink(Letter):
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ApplicationRejected(Letter):
     NAME = "application_rejected"
 
@@ -190,7 +190,7 @@ class ApplicationRejected(Letter):
         return blocks
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SetPassword(Letter):
     NAME = "set_password"
 
@@ -208,7 +208,7 @@ class SetPassword(Letter):
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SignInThreatened(Letter):
     NAME = "sign_in_threatened"
 

@@ -8,8 +8,9 @@ from services.oidc import tasks as _tasks  # noqa: F401  declares them
 from services.oidc.cli import COMMANDS
 from services.oidc.consumers import HANDLERS
 from services.oidc.extensions import limiter, stores
-from services.oidc.flows.keys import ALGORITHMS, count_published
+from services.oidc.flows.keys import ALGORITHMS
 from services.oidc.models import GRANTS
+from services.oidc.protocol.keys import keys
 from services.oidc.routes import authorize, consent, discovery, logout, token, userinfo
 from services.oidc.settings import OIDCSettings
 
@@ -22,9 +23,9 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
 
     def oidc_keys() -> Component:
         with app.app_context():
-            count = count_published()
-        status = "healthy" if count >= len(ALGORITHMS) else "unhealthy"
-        return Component("oidc_keys", status, None, {"key_count": count})
+            found = keys.load()  # makes the first ones: whoever waits for us to be ready waits for keys too
+        status = "healthy" if set(found.current) >= set(ALGORITHMS) else "unhealthy"
+        return Component("oidc_keys", status, None, {"key_count": len(found.by_kid)})
 
     app = create_service(
         __name__,

@@ -1,5 +1,6 @@
 """Commands of oidc: clients, keys, tokens."""
 
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -133,11 +134,10 @@ def rotate_secret(client_id: str, overlap_hours: int, as_json: bool) -> None:
 @click.argument("client_id")
 @command
 def verify_secret(client_id: str, as_json: bool) -> None:
-    secret = (
-        click.get_text_stream("stdin").readline().rstrip("\r\n")
-        if not _is_terminal()
-        else click.prompt("Client secret", hide_input=True)
-    )
+    if sys.stdin.isatty():
+        secret = click.prompt("Client secret", hide_input=True)
+    else:
+        secret = sys.stdin.readline().rstrip("\r\n")
     if not flows.verify_secret(client_id, secret=secret):
         raise click.ClickException("That is not a secret of this client.")
     done("The secret is right.", {"client_id": client_id, "valid": True}, as_json=as_json)
@@ -193,7 +193,3 @@ def _whole(client: Client) -> dict[str, Any]:
         "created_at": client.created_at,
         "updated_at": client.updated_at,
     }
-
-
-def _is_terminal() -> bool:
-    return click.get_text_stream("stdin").isatty()

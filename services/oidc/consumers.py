@@ -1,6 +1,9 @@
 """What oidc does when other services say that something happened."""
 
-from libs.messaging.events import AccessRevoked, UserChanged
+from collections.abc import Callable
+from typing import Any
+
+from libs.messaging.events import AccessRevoked, Event, UserChanged
 from services.oidc.flows.revoking import end_access
 from services.oidc.flows.subjects import remember_subject
 
@@ -17,4 +20,7 @@ def handle_access_revoked(event: AccessRevoked) -> None:
     end_access(sub=event.sub, sids=event.sids, cause=event.cause, not_before=event.not_before)
 
 
-HANDLERS = {UserChanged: handle_user_changed, AccessRevoked: handle_access_revoked}
+HANDLERS: dict[type[Event], Callable[[Any], None]] = {
+    UserChanged: handle_user_changed,
+    AccessRevoked: handle_access_revoked,
+}

@@ -20,7 +20,7 @@ def _new_client_id() -> str:
     return str(uuid7())
 
 
-class Client(db.Model):  # type: ignore[name-defined,misc]
+class Client(db.Model):  # type: ignore[name-defined]
     """An app that signs people in. It is `public` when it proves itself by nothing (`auth_method` none)."""
 
     __tablename__ = "clients"
@@ -59,7 +59,7 @@ class Client(db.Model):  # type: ignore[name-defined,misc]
     )
 
 
-class ClientSecret(db.Model):  # type: ignore[name-defined,misc]
+class ClientSecret(db.Model):  # type: ignore[name-defined]
     """The hash of a client's secret. Two may hold at once, so that a secret is changed without a gap."""
 
     __tablename__ = "client_secrets"
@@ -73,7 +73,7 @@ class ClientSecret(db.Model):  # type: ignore[name-defined,misc]
     client: Mapped[Client] = relationship(back_populates="secrets")
 
 
-class SigningKey(db.Model):  # type: ignore[name-defined,misc]
+class SigningKey(db.Model):  # type: ignore[name-defined]
     """A key pair: next (published, not signing), current (signing), previous (verifying), retired (gone).
 
     Without its private half a row only verifies.
@@ -82,7 +82,9 @@ class SigningKey(db.Model):  # type: ignore[name-defined,misc]
     __tablename__ = "signing_keys"
     __table_args__ = (
         sa.CheckConstraint("state IN ('next', 'current', 'previous', 'retired')", name="state"),
-        sa.CheckConstraint("state NOT IN ('next', 'current') OR private_key IS NOT NULL", name="can_sign"),
+        sa.CheckConstraint(
+            "state NOT IN ('next', 'current') OR private_key_sealed IS NOT NULL", name="can_sign"
+        ),
         sa.Index(
             "uq_signing_keys_in_turn",
             "alg",
@@ -97,7 +99,7 @@ class SigningKey(db.Model):  # type: ignore[name-defined,misc]
     alg: Mapped[str] = mapped_column(sa.Text)
     state: Mapped[str] = mapped_column(sa.Text)
     public_jwk: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    private_key: Mapped[str | None] = mapped_column(sa.Text)
+    private_key_sealed: Mapped[str | None] = mapped_column(sa.Text)
     """PKCS #8 PEM, sealed under DATA_ENCRYPTION_KEYS."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     """From then on it is published."""
@@ -106,7 +108,7 @@ class SigningKey(db.Model):  # type: ignore[name-defined,misc]
     retired_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
-class Subject(db.Model):  # type: ignore[name-defined,misc]
+class Subject(db.Model):  # type: ignore[name-defined]
     """The issuer's copy of a person, as account last told it; `version` only grows."""
 
     __tablename__ = "subjects"
@@ -119,7 +121,7 @@ class Subject(db.Model):  # type: ignore[name-defined,misc]
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 
-class Consent(db.Model):  # type: ignore[name-defined,misc]
+class Consent(db.Model):  # type: ignore[name-defined]
     """What a person has allowed an app, so that they are asked once per scope."""
 
     __tablename__ = "consents"
@@ -133,7 +135,7 @@ class Consent(db.Model):  # type: ignore[name-defined,misc]
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 
-class Grant(db.Model):  # type: ignore[name-defined,misc]
+class Grant(db.Model):  # type: ignore[name-defined]
     """One answered authorization request and everything that came of it: code, tokens, refresh-token family.
 
     The code is a column of this row, so that whoever presents a used code can end what its first use produced.
@@ -171,7 +173,7 @@ class Grant(db.Model):  # type: ignore[name-defined,misc]
     end_cause: Mapped[str | None] = mapped_column(sa.Text)
 
 
-class RefreshToken(db.Model):  # type: ignore[name-defined,misc]
+class RefreshToken(db.Model):  # type: ignore[name-defined]
     """A refresh token, as its hash. The tokens of one grant are a family and die together."""
 
     __tablename__ = "refresh_tokens"
@@ -183,6 +185,6 @@ class RefreshToken(db.Model):  # type: ignore[name-defined,misc]
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
     """Its idle end."""
     used_at: Mapped[datetime | None] = mapped_column(Timestamp, index=True)
-    successor: Mapped[str | None] = mapped_column(sa.Text)
+    successor_sealed: Mapped[str | None] = mapped_column(sa.Text)
     """The token that followed, sealed under a key derived from this one; forgotten when that one is used."""
     predecessor_id: Mapped[uuid.UUID | None]

@@ -135,6 +135,7 @@ def enrol_ticket(app: Flask) -> Callable[..., str]:
             "name": "Nora New",
             "locale": "en",
             "roles": [],
+            "email_verified": True,
             "continue": "/demo",
             **values,
         }
@@ -191,3 +192,26 @@ def _free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def database_away(app: Flask, servers: dict[str, str]) -> Iterator[Callable[[], None]]:
+    """account's database takes no connection and has dropped all, until the returned function is called."""
+    admin = sa.create_engine(
+        servers["DATABASE"].replace("postgresql://", "postgresql+psycopg2://", 1),
+        isolation_level="AUTOCOMMIT",
+    )
+    with app.app_context():
+        name = parts_of(app).db.engine.url.database
+
+    def set_open(is_open: bool) -> None:
+        with admin.connect() as connection:
+            connection.execute(sa.text(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS {is_open}'))
+            if not is_open:
+                query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+                connection.execute(sa.text(query), {"name": name})
+
+    set_open(False)
+    yield lambda: set_open(True)
+    set_open(True)
+    admin.dispose()

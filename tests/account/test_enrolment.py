@@ -266,3 +266,29 @@ def test_enrolling_goes_on_without_redis(
     browser.fill(password=PASSWORD)
     assert browser.status == 303
     assert is_signed_in(browser)
+
+
+def test_no_log_line_holds_the_ticket_the_password_or_the_address(
+    app: Flask, browser: Browser, enrol_ticket: Callable[..., str], log_text: Callable[[], str]
+) -> None:
+    email = f"quiet-{uuid.uuid4().hex[:8]}@people.test"
+    ticket = enrol_ticket(email=email)
+    enter(browser, ticket)
+    browser.fill(password="short-marked-secret"[:14])
+    browser.fill(password=PASSWORD)
+    assert browser.status == 303
+    text = log_text()
+    assert "/enrol" in text
+    for secret in (ticket, PASSWORD, "short-marked-s", email, browser.cookie("id_session") or "none"):
+        assert secret not in text
+
+
+def test_a_link_that_staff_handed_over_does_not_prove_the_address(
+    app: Flask, browser: Browser, enrol_ticket: Callable[..., str]
+) -> None:
+    """The mailbox was never asked: apps must not hear that the address is the person's."""
+    enter(browser, enrol_ticket(application_id=str(uuid.uuid4()), email_verified=False))
+    browser.fill(password=PASSWORD)
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert shared.claims["email_verified"] is False

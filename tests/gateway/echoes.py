@@ -17,6 +17,7 @@ def echo(owner: str) -> WSGIApp:
         body = environ["wsgi.input"].read()
         seen = {
             "owner": owner,
+            "address": environ["REMOTE_ADDR"],
             "method": environ["REQUEST_METHOD"],
             "path": environ["PATH_INFO"],
             "query": environ["QUERY_STRING"],

@@ -1,14 +1,17 @@
 """What both front doors do to a request on its way, beside choosing who answers it."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gateway import routes
 from gateway.servers import free_port
-from tests.gateway.doors import Door, nginx
+from tests.gateway.doors import ROOT, Door, nginx
 
 REQUEST_ID = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -36,10 +39,13 @@ def test_headers_that_a_service_could_believe_do_not_pass(door: Door):
     assert "forged" not in answer.text
 
 
-def test_the_address_that_the_gateway_saw_is_the_last_one(door: Door):
-    seen = door.ask("/login", headers={"X-Forwarded-For": "203.0.113.9, garbage"}).seen["headers"]
+def test_the_address_that_counts_is_the_one_that_the_gateway_saw(door: Door):
+    seen = door.ask("/login", headers={"X-Forwarded-For": "203.0.113.9, garbage"}).seen
     if door.name == "nginx":
-        assert seen["x-forwarded-for"] == "203.0.113.9, garbage, 127.0.0.1"
+        # Services behind one hop believe the last entry alone.
+        assert seen["headers"]["x-forwarded-for"] == "203.0.113.9, garbage, 127.0.0.1"
+    else:
+        assert seen["address"] == "127.0.0.1"
 
 
 def test_host_and_query_arrive_as_sent(door: Door):
@@ -60,6 +66,11 @@ def test_an_unknown_host_is_refused(door: Door, host: str):
         assert REQUEST_ID.match(answer.headers["x-request-id"])
 
 
+def test_our_own_name_may_be_written_in_any_way(door: Door):
+    for host in ("localhost", f"LocalHost:{door.port}", "localhost.", f"localhost.:{door.port}"):
+        assert door.ask("/login", host=host).status == 200, host
+
+
 def test_two_hosts_in_one_request_are_refused(door: Door):
     answer = door.ask("/login", headers=[("Host", "evil.test")])
     assert answer.status in (400, 421)
@@ -69,6 +80,7 @@ def test_in_development_another_loopback_name_leads_to_the_one_origin(door: Door
     for host in (f"127.0.0.1:{door.port}", f"[::1]:{door.port}", "127.0.0.1"):
         answer = door.ask("/apply?name=x%20y", host=host)
         assert (answer.status, answer.headers["location"]) == (302, f"{door.origin}/apply?name=x%20y")
+        assert REQUEST_ID.match(answer.headers["x-request-id"])
         assert door.ask("/apply", method="POST", host=host, body=b"a=b").status == 421
         assert door.ask("//evil.test", host=host).status == 400
 
@@ -98,16 +110,14 @@ def test_the_log_carries_the_path_and_the_id_but_no_query(door: Door):
     assert "a-secret-of-a-mail" not in door.log.read_text()
 
 
-def test_outside_development_there_is_no_demo_no_mailbox_and_one_name(
-    environment: dict[str, str], tmp_path: Path
-):
+def test_outside_development_there_is_no_demo_no_mailbox_and_one_name(environment: dict[str, str]):
     port = free_port()
     settings = {**environment, "ID_ENV": "production", "PUBLIC_URL": "https://id.example.test"}
     settings |= {"HTTP_PORT": str(port), "NGINX_ADDRESS": "127.0.0.1", "TRUSTED_PROXY_HOPS": "2"}
     text = routes.render_nginx(settings)
     assert "/demo" not in text
     assert "/dev/mailbox" not in text
-    with nginx(settings, tmp_path / "nginx") as log:
+    with nginx(settings) as log:
         door = Door("nginx", port, log)
         assert door.ask("/login", host="localhost").status == 421
         assert door.ask("/login", host="127.0.0.1").status == 421
@@ -119,15 +129,15 @@ def test_outside_development_there_is_no_demo_no_mailbox_and_one_name(
         problem = door.ask("/api/v1/me", host="id.example.test")
         assert (problem.status, problem.headers["content-type"]) == (503, "application/problem+json")
         assert problem.seen["status"] == 503
+        door.ask("/activate?token=a-secret-of-a-mail", host="id.example.test")
+        assert "a-secret-of-a-mail" not in log.read_text()
 
 
-def test_where_nothing_ends_tls_before_nginx_plain_http_leads_to_https(
-    environment: dict[str, str], tmp_path: Path
-):
+def test_where_nothing_ends_tls_before_nginx_plain_http_leads_to_https(environment: dict[str, str]):
     port = free_port()
     settings = {**environment, "ID_ENV": "production", "PUBLIC_URL": "https://id.example.test"}
     settings |= {"HTTP_PORT": str(port), "NGINX_ADDRESS": "127.0.0.1", "TRUSTED_PROXY_HOPS": "1"}
-    with nginx(settings, tmp_path / "nginx") as log:
+    with nginx(settings) as log:
         door = Door("nginx", port, log)
         answer = door.ask("/login?a=b", host="id.example.test")
         assert (answer.status, answer.headers["location"]) == (302, "https://id.example.test/login?a=b")
@@ -140,3 +150,21 @@ def test_an_unset_public_url_or_a_mangled_upstream_is_named(environment: dict[st
     for name, value in (("PUBLIC_URL", ""), ("OIDC_UPSTREAM", "oidc"), ("FRONT_UPSTREAM", "a b:80")):
         with pytest.raises(SettingsError, match=name):
             routes.render_nginx({**environment, name: value})
+
+
+def test_the_command_writes_the_configuration_and_names_a_bad_setting(
+    environment: dict[str, str], tmp_path: Path
+):
+    file = tmp_path / "nginx.conf"
+    command = [sys.executable, "-m", "gateway.routes", "nginx", "--output", str(file)]
+    subprocess.run(command, env={**os.environ, **environment}, cwd=ROOT, check=True)
+    assert file.read_text() == routes.render_nginx(environment)
+    done = subprocess.run(
+        command,
+        env={**os.environ, **environment, "PUBLIC_URL": "id.test"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("PUBLIC_URL ")

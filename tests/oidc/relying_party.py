@@ -85,7 +85,9 @@ class RelyingParty:
             "code_verifier": self.verifier,
             **changes,
         }
-        return self.post("/oauth2/token", {name: value for name, value in values.items() if value is not None})
+        return self.post(
+            "/oauth2/token", {name: value for name, value in values.items() if value is not None}
+        )
 
     def refresh(self, token: str, **changes: Any) -> TestResponse:
         return self.post("/oauth2/token", {"grant_type": "refresh_token", "refresh_token": token, **changes})

@@ -36,7 +36,9 @@ def told(browser: Browser) -> dict[str, str]:
 def test_the_order_of_the_checks_is_the_one_that_security_was_read_in() -> None:
     names = [check.__name__ for check in checks.CHECKS]
     assert names[:3] == ["request_is_readable", "client_is_known", "redirect_uri_is_registered"]
-    assert names.index("response_type_is_code") < names.index("scope_is_allowed") < names.index("pkce_is_s256")
+    assert (
+        names.index("response_type_is_code") < names.index("scope_is_allowed") < names.index("pkce_is_s256")
+    )
     assert names.index("pkce_is_s256") < names.index("prompt_is_offered")
 
 
@@ -201,7 +203,7 @@ def test_state_comes_back_as_it_was_sent_and_a_registered_query_is_kept(
     browser: Browser, person: Session, make_client: Make
 ) -> None:
     client = make_client(redirect_uris=[REDIRECT_URI + "?tenant=a%20b"])
-    state = 'a b&c="<é>%0d+\''
+    state = "a b&c=\"<é>%0d+'"
     answer = client.answer(browser, state=state)
     assert answer["state"] == state
     assert answer["tenant"] == "a b"

@@ -48,7 +48,9 @@ def test_another_clients_secret_is_a_wrong_one(client: RelyingParty, make_client
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_a_confidential_client_with_its_id_alone_is_refused_everywhere(client: RelyingParty, path: str) -> None:
+def test_a_confidential_client_with_its_id_alone_is_refused_everywhere(
+    client: RelyingParty, path: str
+) -> None:
     response = client.post(path, {**FORM, "client_id": client.client_id}, credentials=False)
     assert is_refused(response)
 
@@ -61,24 +63,37 @@ def test_two_methods_at_once_are_refused(client: RelyingParty, make_client: Make
     assert is_refused(public.post(path, FORM, headers={"Authorization": basic(public.client_id, "x")}))
 
 
-@pytest.mark.parametrize("path", ENDPOINTS)
-def test_a_client_uses_the_method_it_is_registered_for(
-    client: RelyingParty, make_client: Make, path: str
+def test_a_client_uses_the_method_it_is_registered_for_at_the_token_endpoint(
+    client: RelyingParty, make_client: Make
 ) -> None:
     form = {**FORM, "client_id": client.client_id, "client_secret": client.secret}
-    assert is_refused(client.post(path, form, credentials=False))
+    assert is_refused(client.post("/oauth2/token", form, credentials=False))
     poster = make_client(auth_method="client_secret_post")
     header = {"Authorization": basic(poster.client_id, poster.secret or "")}
-    assert is_refused(poster.post(path, FORM, credentials=False, headers=header))
-    assert poster.post(path, FORM).status_code != 401
+    assert is_refused(poster.post("/oauth2/token", FORM, credentials=False, headers=header))
+    assert poster.post("/oauth2/token", FORM).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/oauth2/introspect", "/oauth2/revoke"])
+def test_elsewhere_its_secret_may_come_in_either_form(
+    client: RelyingParty, make_client: Make, path: str
+) -> None:
+    form = {"token": "x", "client_id": client.client_id, "client_secret": client.secret}
+    assert client.post(path, form, credentials=False).status_code == 200
+    poster = make_client(auth_method="client_secret_post")
+    header = {"Authorization": basic(poster.client_id, poster.secret or "")}
+    assert poster.post(path, {"token": "x"}, credentials=False, headers=header).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "header", ["Basic", "Basic !!!", "Basic " + base64.b64encode(b"\xff\xfe:x").decode(), "Bearer x", "x" * 5000]
+    "header",
+    ["Basic", "Basic !!!", "Basic " + base64.b64encode(b"\xff\xfe:x").decode(), "Bearer x", "x" * 5000],
 )
 def test_an_unreadable_header_is_refused(client: RelyingParty, make_client: Make, header: str) -> None:
     for one in (client, make_client(auth_method="none")):
-        response = one.post("/oauth2/token", {**FORM, "client_id": one.client_id}, headers={"Authorization": header})
+        response = one.post(
+            "/oauth2/token", {**FORM, "client_id": one.client_id}, headers={"Authorization": header}
+        )
         assert is_refused(response)
 
 
@@ -93,9 +108,7 @@ def test_a_secret_with_odd_signs_works_however_it_is_sent(app: Flask, encode: Ca
 
     secret = "a:b%20c+d/e=f&g\"'"
     with app.app_context():
-        ensure_client(
-            client_id="odd-secret", name="Odd", redirect_uris=["https://rp.test/cb"], secret=secret
-        )
+        ensure_client(client_id="odd-secret", name="Odd", redirect_uris=["https://rp.test/cb"], secret=secret)
     party = RelyingParty(app=app, client_id="odd-secret", secret=secret)
     header = {"Authorization": basic("odd-secret", encode(secret))}
     assert error_of(party.post("/oauth2/token", FORM, headers=header)) == (400, "invalid_grant")
@@ -116,7 +129,9 @@ def test_two_secrets_hold_until_the_older_one_ends(app: Flask, client: RelyingPa
     from services.oidc.flows.clients import rotate_secret
 
     def works(secret: str | None) -> bool:
-        response = client.post("/oauth2/token", FORM, headers={"Authorization": basic(client.client_id, secret or "")})
+        response = client.post(
+            "/oauth2/token", FORM, headers={"Authorization": basic(client.client_id, secret or "")}
+        )
         return response.status_code != 401
 
     with app.app_context():
@@ -160,7 +175,9 @@ def test_a_change_to_a_client_is_seen_within_a_second(app: Flask, client: Relyin
 
     assert not is_refused(client.post("/oauth2/token", FORM))
     with app.app_context(), db.transaction() as session:  # as another process would
-        session.execute(sa.update(Client).where(Client.client_id == client.client_id).values(is_enabled=False))
+        session.execute(
+            sa.update(Client).where(Client.client_id == client.client_id).values(is_enabled=False)
+        )
     time.sleep(1.05)
     assert is_refused(client.post("/oauth2/token", FORM))
 
@@ -175,4 +192,6 @@ def test_nothing_secret_is_logged(
     text = log_text()
     assert "token_issued" in text
     for secret in (client.secret, code, *tokens.values(), "a-wrong-secret", client.verifier, "a-nonce"):
-        assert str(secret) == "Bearer" or len(str(secret)) < 5 or str(secret) not in text or " " in str(secret)
+        assert (
+            str(secret) == "Bearer" or len(str(secret)) < 5 or str(secret) not in text or " " in str(secret)
+        )

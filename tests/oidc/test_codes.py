@@ -1,6 +1,5 @@
 """Authorization codes: once, in time, by their own client, with their own address and verifier."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -110,7 +109,9 @@ def test_a_code_belongs_to_its_redirect_uri(
     assert error_of(client.redeem(code, redirect_uri=wrong)) == (400, "invalid_grant")
 
 
-@pytest.mark.parametrize("verifier", [None, "", "short", "a" * 42, "a" * 43, "a" * 129, "ü" * 50, "a" * 43 + "\n"])
+@pytest.mark.parametrize(
+    "verifier", [None, "", "short", "a" * 42, "a" * 43, "a" * 129, "ü" * 50, "a" * 43 + "\n"]
+)
 def test_a_code_with_a_challenge_needs_its_verifier(
     browser: Browser, person: Session, client: RelyingParty, verifier: str | None
 ) -> None:
@@ -186,7 +187,8 @@ def test_codes_and_tokens_are_stored_as_hashes_only(
     with app.app_context():
         everything = ""
         for table in db.metadata.sorted_tables:
-            everything += str(db.session.execute(sa.select(sa.text("t::text")).select_from(sa.text(f"{table} t"))).all())
+            rows = sa.select(sa.text("t::text")).select_from(sa.text(f"{table} t"))
+            everything += "\n".join(db.session.scalars(rows))
     assert digest(code) in everything
     for secret in (code, tokens["refresh_token"], tokens["access_token"], client.secret):
         assert secret not in everything

@@ -23,9 +23,12 @@ def test_the_page_says_who_asks_for_what(browser: Browser, person: Session, make
     assert "see your e-mail address" in page.text
     assert "see your name" not in page.text
     assert person.claims["email"] in page.text
+    assert "Afterwards you go back to rp.test." in page.text
     assert 'id="allow"' in page.text
     assert 'id="deny"' in page.text
-    assert "form-action" not in page.headers["Content-Security-Policy"], "the form's redirect ends at the client"
+    assert "form-action" not in page.headers["Content-Security-Policy"], (
+        "the form's redirect ends at the client"
+    )
     assert page.headers["Cache-Control"] == "no-store"
 
 

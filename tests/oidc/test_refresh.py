@@ -40,7 +40,9 @@ def threats(app: Flask, person: Session) -> int:
     return sum(event.sub == person.sub for event in recorded(app, SignInThreatened))  # type: ignore[attr-defined]
 
 
-def test_a_lost_answer_is_given_again(app: Flask, browser: Browser, person: Session, client: RelyingParty) -> None:
+def test_a_lost_answer_is_given_again(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
     first = client.tokens(browser)["refresh_token"]
     answer = client.refresh(first).json
     again = client.refresh(first)
@@ -110,7 +112,7 @@ def test_the_successor_is_kept_only_as_long_as_it_may_be_given_again(
     def kept() -> str | None:
         with app.app_context():
             return db.session.scalars(
-                sa.select(RefreshToken.successor).where(RefreshToken.digest == digest(first))
+                sa.select(RefreshToken.successor_sealed).where(RefreshToken.digest == digest(first))
             ).one()
 
     first = client.tokens(browser)["refresh_token"]

@@ -1,9 +1,5 @@
 """Signing in to an app: the whole way from the app's request to its tokens."""
 
-import time
-from collections.abc import Callable
-
-from authlib.integrations.requests_client import OAuth2Session
 from flask import Flask
 from joserfc import jwt
 from joserfc.jwk import KeySet

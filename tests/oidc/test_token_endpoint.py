@@ -40,7 +40,9 @@ def test_another_content_type_is_refused(app: Flask, client: RelyingParty, kind:
     assert error_of(response) == (400, "invalid_request")
 
 
-@pytest.mark.parametrize("name", ["grant_type", "code", "redirect_uri", "code_verifier", "client_id", "whatever"])
+@pytest.mark.parametrize(
+    "name", ["grant_type", "code", "redirect_uri", "code_verifier", "client_id", "whatever"]
+)
 def test_a_parameter_sent_twice_is_refused(
     browser: Browser, person: Session, client: RelyingParty, name: str
 ) -> None:
@@ -70,7 +72,9 @@ def test_a_parameter_sent_twice_is_refused(
 )
 def test_a_grant_type_we_do_not_have(client: RelyingParty, grant_type: str | None, error: str) -> None:
     form = {"username": "ann", "password": "secret", "grant_type": grant_type}
-    response = client.post("/oauth2/token", {name: value for name, value in form.items() if value is not None})
+    response = client.post(
+        "/oauth2/token", {name: value for name, value in form.items() if value is not None}
+    )
     assert error_of(response) == (400, error)
     assert "<script" not in response.text
 

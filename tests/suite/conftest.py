@@ -25,12 +25,15 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         and not name.endswith("_DATABASE_URL")
         and not name.startswith(("COV_", "PYTEST_"))
     }
+    folder = tmp_path_factory.mktemp("suite")
     environ |= {
+        # Where the suite will keep its certificate: the demo is a client of it, too.
+        "OUTBOUND_CA_BUNDLE": str(folder / "tls" / "certificate.pem"),
         "PUBLIC_URL": f"https://localhost:{ports.https}",
         "ADMIN_EMAIL": ADMIN_EMAIL,
         "ADMIN_PASSWORD": ADMIN_PASSWORD,
     }
-    with Suite(tmp_path_factory.mktemp("suite"), ports, environ) as running:
+    with Suite(folder, ports, environ) as running:
         yield running
 
 

@@ -52,7 +52,7 @@ def test_authlibs_client_signs_a_member_in_and_refreshes(
         redirect_uri="https://app.test/callback",
         code_challenge_method="S256",
     ) as app:
-        app.verify = people.certificate
+        app.verify, app.trust_env = people.certificate, False
         verifier = "v" * 64
         address, state = app.create_authorization_url(
             metadata["authorization_endpoint"], code_verifier=verifier, nonce="a-nonce-of-this-sign-in"
@@ -156,7 +156,7 @@ def test_an_app_signs_a_member_out(people: People, metadata: dict[str, Any]):
         client["client_id"], client["client_secret"], scope="openid", redirect_uri="https://app.test/callback",
         code_challenge_method="S256",
     ) as app:  # fmt: skip
-        app.verify = people.certificate
+        app.verify, app.trust_env = people.certificate, False
         address, state = app.create_authorization_url(
             metadata["authorization_endpoint"], code_verifier="v" * 64
         )

@@ -43,13 +43,14 @@ def enrol(
     name: str,
     locale: str,
     roles: Sequence[str],
+    is_email_verified: bool,
     password: str,
     user_agent: str = "",
     held: Sequence[str] = (),
 ) -> SignIn:
     """Open the account of an application with a password, and sign its owner in.
 
-    The address counts as confirmed: the ticket came by a link mailed to it. Where staff opened the account already,
+    `is_email_verified` says whether the link that led here was mailed to the address. Where staff opened the account already,
     this gives it its first password. Repeating it with the same password signs in again and changes nothing.
     Raises AlreadyEnrolled for another password, PasswordRefused, TooBusy, EmailTaken.
     """
@@ -60,7 +61,9 @@ def enrol(
     passwords().check(password, context=[email, name])
     hashed = passwords().hash(password)
     if known is not None:
-        return _give_password(known, password, hashed, user_agent=user_agent, held=held)
+        return _give_password(
+            known, password, hashed, is_email_verified=is_email_verified, user_agent=user_agent, held=held
+        )
     try:
         with acting_as(f"applicant:{application_id}"), db.transaction() as session:
             user = create_user(
@@ -68,7 +71,7 @@ def enrol(
                 name=name,
                 locale=locale,
                 roles=list(roles),
-                is_email_verified=True,
+                is_email_verified=is_email_verified,
                 application_id=application_id,
                 hashed_password=hashed,
             )
@@ -79,7 +82,9 @@ def enrol(
         known = _known(mine)
         assert known is not None
         if known.hash is None:
-            return _give_password(known, password, hashed, user_agent=user_agent, held=held)
+            return _give_password(
+                known, password, hashed, is_email_verified=is_email_verified, user_agent=user_agent, held=held
+            )
         return _repeat(known, password=password, user_agent=user_agent, held=held)
 
 
@@ -108,7 +113,7 @@ def _repeat(known: Known, *, password: str, user_agent: str, held: Sequence[str]
 
 
 def _give_password(
-    known: Known, password: str, hashed: str, *, user_agent: str, held: Sequence[str]
+    known: Known, password: str, hashed: str, *, is_email_verified: bool, user_agent: str, held: Sequence[str]
 ) -> SignIn:
     """The first password of an account that staff opened."""
     with db.transaction() as session:
@@ -123,7 +128,8 @@ def _give_password(
                     .values(used_at=utcnow())
                 )
                 audit.record("password.set", target=f"user:{user.sub}")
-                mark_email_verified(user)
+                if is_email_verified:
+                    mark_email_verified(user)
             return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
     raced = _known(User.sub == known.sub)
     assert raced is not None

@@ -84,10 +84,7 @@ class Passwords:
         """
         words = unicodedata.normalize("NFKC", password[: self.max_length * 4])
         if len(words) < self.min_length:
-            message = gettext(
-                "Use at least %(count)s characters. A few words in a row are easy to remember.",
-                count=self.min_length,
-            )
+            message = gettext("Use at least %(count)s characters.", count=self.min_length)
         elif len(password) > self.max_length * 4 or len(words) > self.max_length:
             message = gettext("Use at most %(count)s characters.", count=self.max_length)
         elif is_guessable(words, context):

@@ -65,6 +65,7 @@ def set_password() -> ResponseReturnValue:
             name=step["name"],
             locale=step["locale"],
             roles=step["roles"],
+            is_email_verified=step["email_verified"],
             password=request.form.get("password", ""),
             user_agent=user_agent(),
             held=held_secrets(),

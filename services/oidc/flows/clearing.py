@@ -35,9 +35,11 @@ def clear_batch() -> int:
         spent = sa.select(RefreshToken.id).where(RefreshToken.used_at < now - KEEP_SPENT).limit(BATCH)
         gone = 0
         for model, found in ((Grant, grants), (RefreshToken, spent)):
-            gone += session.execute(
+            deleted = session.execute(
                 sa.delete(model)
                 .where(model.id.in_(found.scalar_subquery()))
+                .returning(model.id)
                 .execution_options(synchronize_session=False)
-            ).rowcount
+            )
+            gone += len(deleted.all())
     return gone

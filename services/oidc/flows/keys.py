@@ -47,16 +47,9 @@ def list_keys() -> list[SigningKey]:
     )
 
 
-def count_published() -> int:
-    """How many keys stand in the JWKS."""
-    return db.session.execute(
-        sa.select(sa.func.count()).select_from(SigningKey).where(SigningKey.state.in_(PUBLISHED))
-    ).scalar_one()
-
-
 def open_private_key(row: Any, data_keys: KeyRing) -> bytes:
     """The private half of a row, PKCS #8 PEM. Raises CannotOpen."""
-    return data_keys.open(row.private_key, _place(row.id))
+    return data_keys.open(row.private_key_sealed, _place(row.id))
 
 
 def _make_key(alg: str, data_keys: KeyRing) -> SigningKey:
@@ -69,11 +62,11 @@ def _make_key(alg: str, data_keys: KeyRing) -> SigningKey:
         alg=alg,
         state="current",
         public_jwk={**key.as_dict(private=False), "kid": kid, "alg": alg, "use": "sig"},
-        private_key=data_keys.seal(key.as_pem(private=True), _place(key_id)),
+        private_key_sealed=data_keys.seal(key.as_pem(private=True), _place(key_id)),
         created_at=now,
         activated_at=now,
     )
 
 
 def _place(key_id: Any) -> str:
-    return f"signing_keys.private_key:{key_id}"
+    return f"signing_keys.private_key_sealed:{key_id}"

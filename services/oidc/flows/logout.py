@@ -22,7 +22,7 @@ class Departure:
     """Where to go in the end; checked, so whoever opens the ticket may follow it."""
 
 
-def question_path(departure: Departure) -> str:
+def question_path(departure: Departure, *, ui_locales: str | None = None) -> str:
     """Our page that decides whether to ask: a GET, so that the browser brings its cookie."""
     content = {
         "client_id": departure.client_id,
@@ -31,7 +31,8 @@ def question_path(departure: Departure) -> str:
         "redirect_uri": departure.redirect_uri,
     }
     ticket = seal_ticket(_settings(), purpose="logout-question", audience="oidc", content=content)
-    return "/oauth2/logout/question?" + urlencode({"ticket": ticket})
+    query = {"ticket": ticket, **({"ui_locales": ui_locales} if ui_locales else {})}
+    return "/oauth2/logout/question?" + urlencode(query)
 
 
 def open_question(ticket: str) -> Departure | None:

@@ -20,6 +20,7 @@ from services.oidc.reading import fetch_one
 CACHE_LIFETIME = timedelta(seconds=1)
 """A change to a client is seen by every process within this time."""
 CLIENT_ID = re.compile(r"[A-Za-z0-9._~-]{1,100}\Z")
+SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
 
 
@@ -73,7 +74,12 @@ class RegisteredClient(ClientMixin):
         return any(hmac.compare_digest(offered, known) for known in self.secret_digests)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-        """A client proves itself in one way, the same at every endpoint."""
+        """At the token endpoint in the one way that it is registered for (RFC 7591 §2).
+
+        A secret may come in either form elsewhere: that registration says nothing about other endpoints.
+        """
+        if endpoint != "token" and self.auth_method in SECRET_METHODS:
+            return method in SECRET_METHODS
         return method == self.auth_method
 
     def check_response_type(self, response_type: str) -> bool:

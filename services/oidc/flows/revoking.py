@@ -37,8 +37,9 @@ def end_grant(grant_id: uuid.UUID, *, cause: str) -> bool:
             sa.update(Grant)
             .where(Grant.id == grant_id, Grant.ended_at.is_(None))
             .values(ended_at=utcnow(), end_cause=cause)
+            .returning(Grant.id)
         )
-        return ended.rowcount == 1
+        return ended.first() is not None
 
 
 def end_stolen_family(grant_id: uuid.UUID, *, sub: str, client_id: str) -> None:
@@ -75,10 +76,11 @@ def end_access(*, sub: str, sids: list[str] | None, cause: str, not_before: int)
             sa.update(Grant)
             .where(Grant.id.in_(found.scalar_subquery()))
             .values(ended_at=utcnow(), end_cause=cause)
+            .returning(Grant.id)
             .execution_options(synchronize_session=False)
-        ).rowcount
-    log.info("grants_ended", sub=sub, cause=cause, count=ended)
-    return ended
+        ).all()
+    log.info("grants_ended", sub=sub, cause=cause, count=len(ended))
+    return len(ended)
 
 
 def revoke_tokens(*, email: str) -> tuple[str, int]:
@@ -95,11 +97,13 @@ def revoke_tokens(*, email: str) -> tuple[str, int]:
             sa.update(Grant)
             .where(Grant.sub == sub, Grant.ended_at.is_(None))
             .values(ended_at=utcnow(), end_cause="tokens_revoked")
-        ).rowcount
-        audit.record("tokens.revoked", target=f"user:{sub}", after={"grants": ended})
+            .returning(Grant.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+        audit.record("tokens.revoked", target=f"user:{sub}", after={"grants": len(ended)})
     # Beyond our own endpoints, which ask the rows, only a denial reaches an access token before it expires.
     try:
         denials.deny(parts.redis, parts.settings, subs=[sub])
     except redis.RedisError as error:
         log.warning("denial_not_written", sub=sub, error=type(error).__name__)
-    return sub, ended
+    return sub, len(ended)

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 from libs.web.languages import LANGUAGES
+from services.oidc.flows.registered_clients import SECRET_METHODS
 from services.oidc.models import AUTH_METHODS, GRANTS
 from services.oidc.protocol.authorization.checks import PROMPTS, RESPONSE_MODES
 from services.oidc.protocol.claims import STANDARD_CLAIMS
-from services.oidc.protocol.client_auth import WITH_SECRET
 from services.oidc.protocol.pkce import METHODS_SUPPORTED
 from services.oidc.protocol.tokens import ID_TOKEN_ALG
 from services.oidc.scopes import SCOPES
@@ -33,7 +33,7 @@ def metadata(issuer: str) -> dict[str, Any]:
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ID_TOKEN_ALG],
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
-        "introspection_endpoint_auth_methods_supported": list(WITH_SECRET),
+        "introspection_endpoint_auth_methods_supported": list(SECRET_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "code_challenge_methods_supported": list(METHODS_SUPPORTED),
         "prompt_values_supported": list(PROMPTS),

@@ -10,9 +10,8 @@ from flask import current_app
 from libs.database import utcnow
 from libs.guard import single_use
 from libs.service import parts_of
-from services.oidc.flows.registered_clients import RegisteredClient
+from services.oidc.flows.registered_clients import SECRET_METHODS, RegisteredClient
 from services.oidc.models import Grant, RefreshToken, Subject
-from services.oidc.protocol.client_auth import WITH_SECRET
 from services.oidc.protocol.liveness import is_denied, is_live, live_grant
 from services.oidc.protocol.tokens import read_access_token
 from services.oidc.reading import fetch_one
@@ -23,7 +22,7 @@ SHOWN = ("iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "auth_t
 class Introspection(IntrospectionEndpoint):
     """Active or not, for the client that the token was issued to."""
 
-    CLIENT_AUTH_METHODS = list(WITH_SECRET)
+    CLIENT_AUTH_METHODS = list(SECRET_METHODS)
 
     def check_params(self, request: OAuth2Request, client: RegisteredClient) -> None:
         # token_type_hint only speeds a search up (§2.1); ours needs none.

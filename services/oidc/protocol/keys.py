@@ -110,7 +110,7 @@ class KeyStore:
             if row.kid in known:
                 jwk = known[row.kid].jwk
             else:
-                material = open_private_key(row, data_keys) if row.private_key else row.public_jwk
+                material = open_private_key(row, data_keys) if row.private_key_sealed else row.public_jwk
                 jwk = import_key(material, "RSA" if row.alg.startswith(("RS", "PS")) else "EC")
             by_kid[row.kid] = Key(row.kid, row.alg, row.state, jwk)
         jwks = json.dumps({"keys": [row.public_jwk for row in found]}, separators=(",", ":")).encode()

@@ -21,7 +21,7 @@ class FormPayload(OAuth2Payload):
         return self._values
 
     @cached_property
-    def datalist(self) -> defaultdict[str, list[str]]:  # type: ignore[override]
+    def datalist(self) -> defaultdict[str, list[str]]:
         return defaultdict(list, {name: [value] for name, value in self._values.items()})
 
 

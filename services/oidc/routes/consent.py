@@ -1,16 +1,19 @@
 """The consent page: what an app wants to do, in words, and the person's answer."""
 
+from urllib.parse import urlsplit
+
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from libs.audit import set_actor
 from libs.people.access import public
+from libs.people.sessions import Session
 from libs.web.headers import allow_form_target
 from services.oidc.flows.consent import give_consent
 from services.oidc.flows.registered_clients import find_client
 from services.oidc.protocol.authorization.checks import Refused
 from services.oidc.protocol.authorization.decision import who_is_there
-from services.oidc.protocol.authorization.interactions import client_id_of
+from services.oidc.protocol.authorization.interactions import Interaction, client_id_of
 from services.oidc.routes.authorize import (
     current_session,
     expired_page,
@@ -33,17 +36,17 @@ def ask(interaction_id: str) -> ResponseReturnValue:
     if interaction is None or client is None:
         return expired_page(client)
     session = current_session()
-    try:
-        missing = who_is_there(interaction, session, has_cookie=False)
-    except Refused:
-        missing = True
-    if missing or session is None:
+    if session is None or not _is_accepted(interaction, session):
         return to_path(interaction_id, interaction.ui_locales)
     set_actor(f"user:{session.sub}")
     if request.method == "GET":
         allow_form_target(interaction.redirect_uri)
         return render_template(
-            "consent.html", client=client, session=session, wishes=in_words(interaction.scopes)
+            "consent.html",
+            client=client,
+            session=session,
+            wishes=in_words(interaction.scopes),
+            app_host=urlsplit(interaction.redirect_uri).hostname,
         )
     if request.form.get("sub") != session.sub:
         # Another account was chosen in a second tab: ask that person anew.
@@ -52,3 +55,10 @@ def ask(interaction_id: str) -> ResponseReturnValue:
         return refuse(interaction_id, Refused("access_denied", "The person did not allow this."))
     give_consent(sub=session.sub, client_id=client.client_id, scopes=interaction.scopes)
     return issue(interaction_id, session)
+
+
+def _is_accepted(interaction: Interaction, session: Session) -> bool:
+    try:
+        return who_is_there(interaction, session, has_cookie=False) is None
+    except Refused:
+        return False

@@ -29,7 +29,7 @@ def receive() -> ResponseReturnValue:
         issuer=parts_of(current_app).settings.PUBLIC_URL,
     )
     log.info("logout_requested", client_id=departure.client_id, has_hint=departure.sub is not None)
-    return redirect(question_path(departure), 303)
+    return redirect(question_path(departure, ui_locales=sent.get("ui_locales")), 303)
 
 
 @bp.route("/oauth2/logout/question", methods=["GET", "POST"])

@@ -15,7 +15,6 @@ METHODS = {
     "none": none,
 }
 """In the order in which a request is asked whether it uses the method; `none` is what remains."""
-WITH_SECRET = ("client_secret_basic", "client_secret_post")
 
 
 class UnknownClientError(InvalidClientError):

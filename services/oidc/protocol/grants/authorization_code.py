@@ -75,9 +75,10 @@ class AuthorizationCodeGrant(authlib.AuthorizationCodeGrant):
             sa.update(Grant)
             .where(Grant.id == row.id, Grant.code_used_at.is_(None), Grant.ended_at.is_(None))
             .values(code_used_at=now)
+            .returning(Grant.id)
             .execution_options(synchronize_session=False)
-        ).rowcount
-        if not spent:
+        ).first()
+        if spent is None:
             self._end_after_reuse(row)
             raise InvalidGrantError("The code is not valid.")
         if self.request.client.check_grant_type("refresh_token"):

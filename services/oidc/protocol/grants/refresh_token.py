@@ -46,7 +46,7 @@ _TOKEN = (
         RefreshToken.created_at,
         RefreshToken.expires_at.label("idle_end"),
         RefreshToken.used_at,
-        RefreshToken.successor,
+        RefreshToken.successor_sealed,
         RefreshToken.predecessor_id,
         Grant.client_id,
         Grant.sub,
@@ -130,17 +130,18 @@ def _rotate(presented: Presented) -> str:
     spent = db.session.execute(
         sa.update(RefreshToken)
         .where(RefreshToken.id == row.id, RefreshToken.used_at.is_(None))
-        .values(used_at=now, successor=_ring(presented.text).seal(text.encode(), _place(row.id)))
+        .values(used_at=now, successor_sealed=_ring(presented.text).seal(text.encode(), _place(row.id)))
+        .returning(RefreshToken.id)
         .execution_options(synchronize_session=False)
-    ).rowcount
-    if not spent:
+    ).first()
+    if spent is None:
         raise InvalidGrantError("The refresh token is not valid.")
     if row.predecessor_id is not None:
         # Now that this token is used, the one before it has had its grace.
         db.session.execute(
             sa.update(RefreshToken)
             .where(RefreshToken.id == row.predecessor_id)
-            .values(successor=None)
+            .values(successor_sealed=None)
             .execution_options(synchronize_session=False)
         )
     db.session.execute(
@@ -172,10 +173,10 @@ def _idle_end(row: Any, now: datetime) -> datetime:
 
 def _open_successor(text: str, row: Any, now: datetime) -> str | None:
     """What followed this token, while the grace lasts and nobody has used it."""
-    if row.successor is None or now - row.used_at > ROTATION_GRACE:
+    if row.successor_sealed is None or now - row.used_at > ROTATION_GRACE:
         return None
     try:
-        return _ring(text).open(row.successor, _place(row.id)).decode()
+        return _ring(text).open(row.successor_sealed, _place(row.id)).decode()
     except CannotOpen:
         return None
 
@@ -185,4 +186,4 @@ def _ring(text: str) -> KeyRing:
 
 
 def _place(token_id: Any) -> str:
-    return f"refresh_tokens.successor:{token_id}"
+    return f"refresh_tokens.successor_sealed:{token_id}"

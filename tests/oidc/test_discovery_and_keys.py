@@ -1,0 +1,156 @@
+"""What clients read first: metadata that is true, and public keys that are only public."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+from authlib.oidc import discovery
+from flask import Flask
+from joserfc.jwk import KeySet
+from werkzeug.test import TestResponse
+
+from libs.people.sessions import Session
+from libs.service import parts_of
+from tests.conftest import run_command
+from tests.oidc.relying_party import RelyingParty, http
+from tests.pages import ORIGIN, Browser
+
+PATHS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
+
+
+def get(app: Flask, path: str, **headers: str) -> TestResponse:
+    return http(app).get(path, base_url=ORIGIN, headers=headers)
+
+
+def test_the_metadata_holds_under_both_specifications(app: Flask) -> None:
+    openid, oauth = (get(app, path).json for path in PATHS)
+    assert openid == oauth
+    discovery.OpenIDProviderMetadata(openid).validate()
+    AuthorizationServerMetadata(oauth).validate()
+    assert openid["issuer"] == ORIGIN
+    assert openid["id_token_signing_alg_values_supported"] == ["RS256"]
+    assert openid["code_challenge_methods_supported"] == ["S256"]
+    assert openid["authorization_response_iss_parameter_supported"] is True
+
+
+def test_every_endpoint_named_is_there_under_the_issuer(app: Flask) -> None:
+    metadata = get(app, PATHS[0]).json
+    routes = {str(rule) for rule in app.url_map.iter_rules()}
+    for name, address in metadata.items():
+        if name.endswith(("_endpoint", "jwks_uri")):
+            assert address.startswith(ORIGIN + "/")
+            assert address.removeprefix(ORIGIN) in routes, name
+
+
+def test_the_metadata_does_not_follow_the_host_header(app: Flask) -> None:
+    answer = http(app).get(PATHS[0], base_url="http://evil.test")
+    assert answer.json["issuer"] == ORIGIN
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/.well-known/jwks.json"])
+def test_documents_may_be_cached_and_are_not_sent_twice(app: Flask, path: str) -> None:
+    first = get(app, path)
+    assert first.headers["Cache-Control"] == "public, max-age=900"
+    assert "Set-Cookie" not in first.headers
+    again = get(app, path, **{"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.data == b""
+
+
+def test_the_jwks_holds_public_halves_of_both_algorithms_only(app: Flask) -> None:
+    document = get(app, "/.well-known/jwks.json").json
+    assert sorted(key["alg"] for key in document["keys"]) == ["ES256", "RS256"]
+    for key in document["keys"]:
+        assert key["use"] == "sig"
+        assert set(key) <= {"kid", "kty", "alg", "use", "n", "e", "crv", "x", "y"}
+    assert len(KeySet.import_key_set(document).keys) == 2
+
+
+def test_private_keys_are_sealed_in_the_database(app: Flask) -> None:
+    from services.oidc.extensions import db
+    from services.oidc.models import SigningKey
+
+    get(app, "/.well-known/jwks.json")
+    with app.app_context():
+        for row in db.session.scalars(sa.select(SigningKey)):
+            assert row.private_key_sealed.startswith("data1:")
+            assert "PRIVATE" not in row.private_key_sealed
+            text = json.dumps(row.public_jwk)
+            assert '"d"' not in text
+
+
+def test_keys_are_made_once(app: Flask) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from services.oidc.flows.keys import ensure_keys
+
+    def ensure(_: Any) -> int:
+        with app.app_context():
+            return ensure_keys()
+
+    get(app, "/.well-known/jwks.json")
+    with ThreadPoolExecutor(5) as pool:
+        assert list(pool.map(ensure, range(5))) == [0] * 5
+
+
+def test_a_key_taken_over_by_another_is_seen_by_every_process(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    """What rotation will do to the rows: the old key verifies on, the new one signs."""
+    from joserfc.jws import extract_compact
+
+    from services.oidc.extensions import db
+    from services.oidc.flows import keys as flows
+    from services.oidc.models import SigningKey
+
+    old = client.tokens(browser)["access_token"]
+    with app.app_context(), db.transaction() as session:
+        session.execute(
+            sa.update(SigningKey)
+            .where(SigningKey.alg == "ES256", SigningKey.state == "current")
+            .values(state="previous")
+        )
+        session.add(flows._make_key("ES256", parts_of(app).data_keys))
+    time.sleep(1.05)
+    assert len(get(app, "/.well-known/jwks.json").json["keys"]) == 3
+    new = client.tokens(browser)["access_token"]
+    old_kid, new_kid = (extract_compact(token.encode()).headers()["kid"] for token in (old, new))
+    assert old_kid != new_kid
+    assert client.userinfo(old).status_code == 200
+    assert client.userinfo(new).status_code == 200
+    with app.app_context(), db.transaction() as session:
+        session.execute(sa.update(SigningKey).where(SigningKey.kid == old_kid).values(state="retired"))
+    time.sleep(1.05)
+    assert client.userinfo(old).status_code == 401
+    assert client.userinfo(new).status_code == 200
+
+
+def test_staff_list_keys_and_health_counts_them(app: Flask) -> None:
+    get(app, "/.well-known/jwks.json")
+    rows = json.loads(run_command(app, "keys", "list", "--json").output)
+    assert [row["alg"] for row in rows if row["state"] == "current"] == ["ES256", "RS256"]
+    assert "private" not in json.dumps(rows)
+    report = get(app, "/health").json
+    component = next(row for row in report["components"] if row["name"] == "oidc_keys")
+    assert component["status"] == "healthy"
+    assert component["details"]["key_count"] >= 2
+
+
+def test_keys_survive_a_database_that_is_away_for_a_moment(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, log_text: Callable[[], str]
+) -> None:
+    from services.oidc.protocol import keys as module
+
+    get(app, "/.well-known/jwks.json")
+
+    def away(_: Any) -> Any:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr(module, "fetch_all", away)
+    time.sleep(1.05)
+    assert get(app, "/.well-known/jwks.json").status_code == 200
+    assert "keys_not_read" in log_text()

@@ -1,0 +1,175 @@
+"""Revoking: each cause ends grants as far as the design's table says, in whatever order events come."""
+
+import time
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from libs.messaging.events import AccessRevoked, UserChanged
+from libs.people.denials import deny
+from libs.people.sessions import Session
+from libs.service import parts_of
+from tests.conftest import receive, run_command, sign_in_copy
+from tests.oidc.relying_party import RelyingParty, error_of
+from tests.pages import Browser
+
+BOUND, OFFLINE = "openid email", "openid email offline_access"
+
+
+def lives(client: RelyingParty, tokens: dict[str, Any]) -> bool:
+    """Whether a grant still works; both of its tokens must agree."""
+    access = client.userinfo(tokens["access_token"]).status_code == 200
+    assert client.introspect(tokens["access_token"])["active"] is access
+    assert client.introspect(tokens["refresh_token"])["active"] is access
+    return access
+
+
+def revoked(
+    person: Session, *, cause: str, sids: list[str] | None, not_before: int | None = None
+) -> AccessRevoked:
+    return AccessRevoked(
+        sub=person.sub,
+        sids=sids,
+        cause=cause,
+        not_before=int(time.time()) if not_before is None else not_before,
+    )
+
+
+@pytest.mark.parametrize("cause", ["sign_out", "session_ended"])
+def test_the_end_of_a_session_ends_what_is_bound_to_it(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty, cause: str
+) -> None:
+    bound, offline = client.tokens(browser, scope=BOUND), client.tokens(browser, scope=OFFLINE)
+    second = Browser(app)
+    sign_in_copy(second, app, sub=person.sub)
+    elsewhere = client.tokens(second, scope=BOUND)
+    assert receive(app, revoked(person, cause=cause, sids=[person.sid]), "account") == "handled"
+    assert not lives(client, bound)
+    assert lives(client, offline)
+    assert lives(client, elsewhere)
+    assert error_of(client.refresh(bound["refresh_token"])) == (400, "invalid_grant")
+    assert client.refresh(offline["refresh_token"]).status_code == 200
+
+
+@pytest.mark.parametrize("cause", ["sessions_revoked", "disabled", "password_changed", "erased"])
+def test_everything_ends_with_the_person_s_access(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty, cause: str
+) -> None:
+    bound, offline = client.tokens(browser, scope=BOUND), client.tokens(browser, scope=OFFLINE)
+    stranger = Browser(app)
+    sign_in_copy(stranger, app)
+    others = client.tokens(stranger, scope=BOUND)
+    receive(app, revoked(person, cause=cause, sids=None), "account")
+    assert not lives(client, bound)
+    assert not lives(client, offline)
+    assert lives(client, others)
+
+
+def test_a_changed_password_spares_the_session_it_was_changed_in(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    kept = client.tokens(browser, scope=BOUND)
+    second = Browser(app)
+    other = sign_in_copy(second, app, sub=person.sub)
+    ended, offline = client.tokens(second, scope=BOUND), client.tokens(browser, scope=OFFLINE)
+    receive(app, revoked(person, cause="password_changed", sids=[other.sid]), "account")
+    assert lives(client, kept)
+    assert not lives(client, ended)
+    assert not lives(client, offline)
+
+
+def test_an_event_that_arrives_late_ends_nothing_newer(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    tokens = client.tokens(browser)
+    late = revoked(person, cause="sessions_revoked", sids=None, not_before=int(time.time()) - 60)
+    receive(app, late, "account")
+    assert lives(client, tokens)
+
+
+def test_a_code_that_waits_is_ended_too(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    code = client.code(browser)
+    receive(app, revoked(person, cause="sign_out", sids=[person.sid]), "account")
+    assert error_of(client.redeem(code)) == (400, "invalid_grant")
+
+
+def test_a_denial_works_before_the_event_arrives(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    bound, offline = client.tokens(browser, scope=BOUND), client.tokens(browser, scope=OFFLINE)
+    deny(parts_of(app).redis, parts_of(app).settings, sids=[person.sid])
+    assert not lives(client, bound)
+    assert error_of(client.refresh(bound["refresh_token"])) == (400, "invalid_grant")
+    assert lives(client, offline), "a session's denial passes over what outlives sessions"
+    deny(parts_of(app).redis, parts_of(app).settings, subs=[person.sub])
+    assert not lives(client, offline)
+
+
+def test_the_copy_of_a_person_only_grows_newer(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    def changed(version: int, name: str, status: str = "active") -> UserChanged:
+        return UserChanged(
+            sub=person.sub, version=version, status=status, roles=[], claims={"name": name}, locale="en"
+        )
+
+    token = client.tokens(browser)["access_token"]
+    for event in (changed(4, "Newest"), changed(3, "Older"), changed(2, "Gone", "disabled")):
+        assert receive(app, event, "account") == "handled"
+    assert client.userinfo(token).json["name"] == "Newest"
+    receive(app, changed(5, "Newest", "disabled"), "account")
+    assert client.userinfo(token).status_code == 401
+
+
+def test_staff_end_a_persons_tokens_by_command(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    tokens = client.tokens(browser, scope=OFFLINE)
+    result = run_command(app, "tokens", "revoke", "--user", person.claims["email"].upper())
+    assert result.exit_code == 0, result.output
+    assert "1 grant(s)" in result.output
+    assert not lives(client, tokens)
+    assert error_of(client.refresh(tokens["refresh_token"])) == (400, "invalid_grant")
+    entries = run_command(app, "audit", "list", "--target", f"user:{person.sub}").output
+    assert "tokens.revoked" in entries
+    unknown = run_command(app, "tokens", "revoke", "--user", "nobody@people.test")
+    assert unknown.exit_code == 1
+    assert "Nobody with this address" in unknown.output
+
+
+def test_old_rows_are_cleared_in_batches_and_living_ones_stay(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    from datetime import timedelta
+
+    import sqlalchemy as sa
+
+    from libs.database import utcnow
+    from services.oidc import tasks
+    from services.oidc.extensions import db
+    from services.oidc.models import Grant, RefreshToken
+
+    living, old = client.tokens(browser), client.tokens(browser)
+    spent = client.tokens(browser)["refresh_token"]
+    fresh = client.refresh(spent).json["refresh_token"]
+    with app.app_context():
+        with db.transaction() as session:
+            from libs.guard.single_use import digest
+
+            ended = sa.select(RefreshToken.grant_id).where(
+                RefreshToken.digest == digest(old["refresh_token"])
+            )
+            long_ago = utcnow() - timedelta(days=31)
+            session.execute(sa.update(Grant).where(Grant.id.in_(ended)).values(ended_at=long_ago))
+            session.execute(
+                sa.update(RefreshToken).where(RefreshToken.digest == digest(spent)).values(used_at=long_ago)
+            )
+        tasks.clear_expired()
+        left = set(db.session.scalars(sa.select(RefreshToken.digest)))
+    assert digest(old["refresh_token"]) not in left
+    assert digest(spent) not in left
+    assert {digest(living["refresh_token"]), digest(fresh)} <= left
+    assert lives(client, living)

@@ -1,0 +1,90 @@
+"""Parts of the suite away for a while: prompt answers meanwhile, nothing lost, nothing twice, no restart."""
+
+import time
+from collections.abc import Callable
+from urllib.request import urlopen
+
+import pytest
+
+from gateway.routes import SERVICES
+from gateway.suite import Suite
+from tests.pages import HTTPBrowser
+from tests.running import wait_until
+from tests.suite.people import People
+
+
+def test_redis_away_during_sign_up_loses_nothing(
+    people: People, suite: Suite, whole_again: Callable[[], None]
+):
+    email, browser = people.new_email(), people.browser()
+    browser.get("/apply")
+    assert suite.data.redis
+    suite.data.redis.stop()
+    began = time.monotonic()
+    answer = people.apply(browser, email)
+    assert time.monotonic() - began < 3.5
+    assert answer.status_code in (200, 303, 503)
+    if answer.status_code == 503:
+        assert answer.headers["Retry-After"]
+    report = browser.get("/health").json()
+    wait_until(lambda: _component(browser, "cache")["status"] != "healthy", 5)
+    assert report["status"] in ("healthy", "degraded")
+    suite.data.redis.start()
+    if answer.status_code == 503:
+        assert people.apply(people.browser(), email).status_code == 303
+    people.wait_for_mail(email)
+    time.sleep(6)  # a sweep of the outbox and one of notification go by
+    assert len(people.mail(email)) == 1
+
+
+@pytest.mark.parametrize("service", ["onboarding", "oidc"])
+def test_one_service_away_is_a_prompt_503_and_the_others_serve(
+    people: People, suite: Suite, whole_again: Callable[[], None], service: str
+):
+    browser = people.browser()
+    path = {"onboarding": "/apply", "oidc": "/.well-known/openid-configuration"}[service]
+    assert browser.get(path).status_code == 200
+    suite.stop_program(service)
+    began = time.monotonic()
+    page = browser.get(path)
+    assert time.monotonic() - began < 3
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+    assert "short interruption" in page.text
+    problem = browser.get("/api/v1/clients" if service == "oidc" else "/api/v1/applications")
+    assert problem.headers["Content-Type"] == "application/problem+json"
+    assert people.administrator().get("/account").status_code == 200
+
+    expected = "unhealthy" if service == "oidc" else "degraded"
+    wait_until(lambda: browser.get("/health").json()["status"] == expected, 5)
+    report = browser.page.json() if browser.page is not None else {}
+    assert browser.status == (503 if service == "oidc" else 200)
+    rows = {row["name"]: row for row in report["services"]}
+    assert rows[service]["status"] == expected
+    assert rows[service]["details"]["reason"]
+    assert browser.get("/readyz").json()["failing"] == (["oidc"] if service == "oidc" else [])
+
+    suite.start_program(service)
+    wait_until(lambda: browser.get(path).status_code == 200, 15)
+
+
+def test_what_is_closed_to_the_world_answers_on_its_own_port(people: People, suite: Suite):
+    browser = people.browser()
+    assert browser.get("/metrics").status_code == 404
+    for service in (*SERVICES, "front"):
+        with urlopen(f"http://127.0.0.1:{suite.ports.web(service)}/metrics", timeout=5) as answer:
+            assert b"id_" in answer.read()
+    for worker in ("beat", *SERVICES):
+        with urlopen(f"http://127.0.0.1:{suite.ports.worker(worker)}/healthz", timeout=5) as answer:
+            assert answer.read() == b'{"status":"alive"}'
+
+
+def test_health_names_no_host_library_user_or_error(people: People):
+    browser = people.browser()
+    wait_until(lambda: browser.get("/health").json()["status"] == "healthy", 20)
+    for word in ("127.0.0.1", "localhost", "postgres", "redis", "Error", "gunicorn", "flask"):
+        assert word not in browser.text
+
+
+def _component(browser: HTTPBrowser, name: str) -> dict[str, str]:
+    report = browser.get("/health").json()
+    return next(row for row in report["components"] if row["name"] == name)
