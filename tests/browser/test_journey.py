@@ -49,7 +49,9 @@ def enrol(page: Page, house: House, email: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "language", "script"), [(1200, "en", True), (360, "ru", False)], ids=["desktop", "phone-ru-no-script"]
+    ("width", "language", "script"),
+    [(1200, "en", True), (360, "ru", False)],
+    ids=["desktop", "phone-ru-no-script"],
 )
 def test_a_newcomer_is_let_in_signs_in_to_an_app_and_out(
     house: House, person: Callable[..., BrowserContext], width: int, language: str, script: bool
@@ -114,6 +116,13 @@ def test_no_page_is_wider_than_its_screen(
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     sign_in(page, ADMIN_EMAIL, ADMIN_PASSWORD)
-    for path in ["/account", "/account/sessions", "/admin", "/admin/applications", "/admin/messages", "/logout"]:
+    for path in [
+        "/account",
+        "/account/sessions",
+        "/admin",
+        "/admin/applications",
+        "/admin/messages",
+        "/logout",
+    ]:
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path

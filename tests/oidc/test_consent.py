@@ -106,6 +106,14 @@ def test_a_session_that_ended_meanwhile_goes_back_a_step(
     assert browser.location.startswith("/login/resume?")
 
 
+def test_the_sign_in_form_may_end_at_the_app_too(account_app: Flask) -> None:
+    """Where consent is remembered the form's redirect goes straight on to another site."""
+    browser = Browser(account_app)
+    for path, is_open in (("/oauth2/authorize/x.y", True), ("/account", False)):
+        policy = browser.get("/login", query_string={"continue": path}).headers["Content-Security-Policy"]
+        assert ("form-action" not in policy) is is_open
+
+
 def test_allowing_twice_gives_one_code(browser: Browser, person: Session, client: RelyingParty) -> None:
     client.ask(browser)
     page, url = browser.page, browser.url

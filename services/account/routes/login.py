@@ -7,6 +7,7 @@ from flask_limiter.errors import RateLimitExceeded
 from libs.guard.ratelimit import too_many
 from libs.people.access import public
 from libs.people.sessions import Session, current_session
+from libs.web.headers import allow_form_target
 from services.account.extensions import limiter
 from services.account.flows import sessions
 from services.account.flows.login import LoginRefused, count_throttled, log_in
@@ -97,4 +98,7 @@ def _is_fresh_enough(session: Session) -> bool:
 
 
 def _form(*, email: str, error: str | None = None, is_again: bool = False) -> str:
+    if wanted_path().startswith("/oauth2/"):
+        # The issuer may send the browser straight on to the app: a redirect of this form like any other.
+        allow_form_target(wanted_path())
     return render_template("login.html", email=email[:254], error=error, is_again=is_again)

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from libs.people.access import public
 from libs.people.handover import InvalidTicket, open_ticket
 from libs.service import parts_of
+from libs.web.headers import allow_form_target
 from libs.web.redirects import safe_path
 from services.account.flows import sessions
 from services.account.flows.revoking import revoke_access
@@ -29,6 +30,8 @@ def ask() -> ResponseReturnValue:
     if not held:
         response = redirect(ticket.return_to, 303) if ticket else _page("signed_out.html")
         return give_sessions(response, []) if brings_cookie() else response
+    if ticket is not None:
+        allow_form_target(ticket.return_to)  # from there the issuer may send the browser on to the app
     return _page("logout.html", accounts=[one.session for one in held])
 
 

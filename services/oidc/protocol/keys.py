@@ -54,6 +54,7 @@ class KeyStore:
         self._lock = threading.Lock()
         self._looked_at = float("-inf")
         self._set: KeySet | None = None
+        self._is_outdated = False
 
     def load(self) -> KeySet:
         """The keys, at most a second old. While the database is away the last ones known serve on."""
@@ -69,7 +70,9 @@ class KeyStore:
         except sa.exc.SQLAlchemyError as error:
             if self._set is None:
                 raise
-            log.warning("keys_not_read", error=type(error).__name__)
+            if not self._is_outdated:  # said once per outage, not every second of it
+                log.warning("keys_not_read", error=type(error).__name__)
+            self._is_outdated = True
             self._looked_at = time.monotonic()
         finally:
             self._lock.release()
@@ -92,6 +95,7 @@ class KeyStore:
         names = tuple((row.kid, row.state) for row in found)
         if self._set is None or names != self._set.rows:
             self._set = self._parse(found, names)
+        self._is_outdated = False
         self._looked_at = time.monotonic()
 
     @staticmethod

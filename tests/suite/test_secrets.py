@@ -1,0 +1,144 @@
+"""No secret where it does not belong: a whole journey with known secrets, then a search of everything that is kept."""
+
+import base64
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import redis
+import requests
+import sqlalchemy as sa
+from authlib.integrations.requests_client import OAuth2Session
+
+from tests.running import link_in, wait_until
+from tests.suite.people import PASSWORD, Member, People
+from tests.suite.test_relying_parties import come_back
+
+SERVICES = ("account", "onboarding", "oidc", "notification")
+
+
+@pytest.fixture(scope="module")
+def secrets(people: People) -> dict[str, str]:
+    """What one journey made that nobody else may read, by name."""
+    found = {}
+    email, browser = people.new_email("marked"), people.browser()
+    people.apply(browser, email)
+    confirmation = link_in(people.wait_for_mail(email)[0]["text"])
+    people.confirm(browser, email)
+    people.approve(email)
+    activation = link_in(people.wait_for_mail(email, 2)[0]["text"])
+    people.enrol(browser, email)
+    member = Member(email, "Ada Lovelace", browser)
+    client = people.client("--scope", "openid email offline_access")
+    with OAuth2Session(
+        client["client_id"],
+        client["client_secret"],
+        scope="openid email offline_access",
+        redirect_uri="https://app.test/callback",
+        code_challenge_method="S256",
+    ) as app:
+        app.verify, app.trust_env = people.certificate, False
+        verifier = "marked-verifier-" + "v" * 40
+        address, state = app.create_authorization_url(
+            people.origin + "/oauth2/authorize", code_verifier=verifier
+        )
+        callback = come_back(member, address)
+        endpoint = people.origin + "/oauth2/token"
+        token = app.fetch_token(
+            endpoint, authorization_response=callback, state=state, code_verifier=verifier
+        )
+        first = token["refresh_token"]
+        fresh = app.refresh_token(endpoint, refresh_token=first)
+    code = parse_qs(urlsplit(callback).query)["code"][0]
+    cookie = browser.cookie("__Host-id_session")
+    assert cookie
+    found |= {
+        "the password": PASSWORD,
+        "the confirmation link's token": parse_qs(urlsplit(confirmation).query)["token"][0],
+        "the activation link's token": parse_qs(urlsplit(activation).query)["token"][0],
+        "the session's secret": cookie.split(".")[0],
+        "the client's secret": client["client_secret"],
+        "the authorization code": code,
+        "the PKCE verifier": verifier,
+        "the access token": token["access_token"],
+        "the refreshed access token": fresh["access_token"],
+        "the ID token": token["id_token"],
+        "the refresh token": first,
+        "the second refresh token": fresh["refresh_token"],
+    }
+    for name in ("SECRET_KEY", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS"):
+        found[name] = people.suite.environ[name].split(":")[-1]
+    assert all(len(value) >= 20 for value in found.values()), "short ones would be found by chance"
+    return found
+
+
+def assert_absent(secrets: dict[str, str], text: str, place: str) -> None:
+    for name, value in secrets.items():
+        assert value not in text, f"{name} stands in {place}"
+
+
+def test_no_log_holds_a_secret(people: People, secrets: dict[str, str]) -> None:
+    files = sorted(people.suite.data.path.rglob("log/*"))
+    assert len(files) > 8
+    for file in files:
+        assert_absent(secrets, file.read_text(errors="replace"), file.name)
+
+
+def test_no_column_holds_a_secret(people: People, secrets: dict[str, str]) -> None:
+    for service in SERVICES:
+        url = people.suite.environ[f"{service.upper()}_DATABASE_URL"]
+        engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1))
+        with engine.connect() as connection:
+            for table in sa.inspect(connection).get_table_names():
+                rows = connection.execute(sa.text(f'SELECT t::text FROM "{table}" t')).scalars()
+                assert_absent(secrets, "\n".join(rows), f"{service}.{table}")
+        engine.dispose()
+
+
+def everything_in(client: "redis.Redis[Any]") -> str:
+    """All keys and values of a Redis, as text."""
+    reads = {
+        b"string": lambda key: client.get(key),
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"set": lambda key: client.smembers(key),
+        b"hash": lambda key: client.hgetall(key),
+        b"zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        b"none": lambda key: None,
+    }
+    lines = [f"{key} {reads[client.type(key)](key)}" for key in client.scan_iter(count=1000)]
+    for queue in SERVICES:
+        for message in client.lrange(queue, 0, -1):  # type: ignore[union-attr]
+            lines.append(base64.b64decode(json.loads(message)["body"]).decode())
+    return "\n".join(lines)
+
+
+def test_redis_and_its_queues_hold_no_secret(people: People, secrets: dict[str, str]) -> None:
+    client = redis.Redis.from_url(people.suite.environ["REDIS_URL"])
+    text = everything_in(client)
+    assert "sess:" in text, "there is something to search"
+    assert_absent(secrets, text, "Redis")
+
+
+def test_a_mail_on_its_way_shows_nothing_in_the_queue(people: People) -> None:
+    """With notification's worker stopped, the request for a mail waits in Redis: sealed."""
+    email, browser = people.new_email("queued"), people.browser()
+    client = redis.Redis.from_url(people.suite.environ["REDIS_URL"])
+    people.suite.stop_program("notification-worker")
+    try:
+        people.apply(browser, email)
+        wait_until(lambda: client.llen("notification") > 0)
+        queued = everything_in(client)
+        assert "sealed" in queued
+    finally:
+        people.suite.start_program("notification-worker")
+    token = parse_qs(urlsplit(link_in(people.wait_for_mail(email)[0]["text"])).query)["token"][0]
+    assert token not in queued
+
+
+def test_no_metric_holds_a_secret(people: People, secrets: dict[str, str]) -> None:
+    for service in SERVICES:
+        port = people.suite.ports.web(service)
+        text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        assert "id_http_request_duration_seconds" in text
+        assert_absent(secrets, text, f"the metrics on port {port}")
