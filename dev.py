@@ -235,7 +235,8 @@ def suite() -> int:
 def test(*arguments: str) -> int:
     """Run the tests on real servers; arguments go to pytest (make test ARGS="tests/oidc -k token")."""
     coverage = [] if "--no-cov" in arguments else ["--cov", "--cov-report=term:skip-covered"]
-    return _pytest("not soak and not bench", *coverage, *(part for part in arguments if part != "--no-cov"))
+    arguments = tuple(part for part in arguments if part != "--no-cov")
+    return _pytest("not soak and not bench", *coverage, *arguments, processes=2)
 
 
 def soak(*arguments: str) -> int:
@@ -248,13 +249,14 @@ def bench(*arguments: str) -> int:
     return _pytest("bench", *arguments)
 
 
-def _pytest(marks: str, *arguments: str) -> int:
+def _pytest(marks: str, *arguments: str, processes: int = 1) -> int:
+    side_by_side = ["-n", str(processes), "--dist", "loadgroup"] if processes > 1 else []
     prepare(RUN_LOCK, TESTS_LOCK)
     not_run = _prepare_programs(PROGRAMS)
     if not_run and os.environ.get("REQUIRE_EVERYTHING") == "1":
         raise Refusal("\n".join(["REQUIRE_EVERYTHING=1 asks for all tests.", *not_run]))
     with _test_servers():
-        code = _wait_for([str(VENV / "bin" / "pytest"), "-m", marks, *arguments])
+        code = _wait_for([str(VENV / "bin" / "pytest"), "-m", marks, *side_by_side, *arguments])
     for sentence in not_run:
         print(sentence, flush=True)
     return code

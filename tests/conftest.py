@@ -32,6 +32,22 @@ def _key(kid: str) -> str:
     return f"{kid}:{base64.b64encode(os.urandom(32)).decode()}"
 
 
+TOGETHER = ("suite", "browser", "faults")
+"""Folders whose tests share a running suite: one process of a parallel run takes them all, and takes them first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares processes together when tests run side by side (pytest-xdist, --dist loadgroup)."""
+
+    def group(item: pytest.Item) -> str:
+        parts = item.path.relative_to(item.config.rootpath).parts
+        return parts[1] if parts[1] in TOGETHER else "/".join(parts)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) not in TOGETHER)
+
+
 @pytest.fixture(scope="session")
 def worker_number(request: pytest.FixtureRequest) -> int:
     """0, or the number of this pytest-xdist worker."""

@@ -130,8 +130,8 @@ class Outbox:
     def relay(self) -> int:
         """Send what is due to the subscribers' queues. Returns how many rows were taken.
 
-        Rows are claimed with SKIP LOCKED, so any number of relays may run. A row is marked before it is sent
-        and falls due again unless it is confirmed: a crash in between repeats a message, never loses one.
+        Rows are claimed with SKIP LOCKED, so any number of relays may run. They are sent under their lock and
+        fall due again unless they are confirmed: a crash in between repeats a message, never loses one.
         """
         now = utcnow()
         with self.db.transaction() as session:
@@ -147,6 +147,12 @@ class Outbox:
             ).mappings()
             rows = list(due)
             for row in rows:
+                try:
+                    self._send(row)
+                except Exception as error:
+                    log.warning("broker_away", producer=self.producer, error=type(error).__name__)
+                    self._postpone(rows[rows.index(row) :])
+                    return 0
                 self._set(
                     [row["event_id"]],
                     row["subscriber"],
@@ -155,13 +161,6 @@ class Outbox:
                     sent_at=now,
                     next_attempt_at=now + resend_after(row["attempts"]),
                 )
-        for position, row in enumerate(rows):
-            try:
-                self._send(row)
-            except Exception as error:
-                self._postpone(rows[position:])
-                log.warning("broker_away", producer=self.producer, error=type(error).__name__)
-                return 0
         return len(rows)
 
     def _send(self, row: Any) -> None:
@@ -179,14 +178,13 @@ class Outbox:
         )
 
     def _postpone(self, rows: Iterable[Any]) -> None:
-        with self.db.transaction():
-            for row in rows:
-                self._set(
-                    [row["event_id"]],
-                    row["subscriber"],
-                    state="pending",
-                    next_attempt_at=utcnow() + BROKER_RETRY_INTERVAL,
-                )
+        for row in rows:
+            self._set(
+                [row["event_id"]],
+                row["subscriber"],
+                state="pending",
+                next_attempt_at=utcnow() + BROKER_RETRY_INTERVAL,
+            )
 
     def _set(self, event_ids: list[uuid.UUID], subscriber: str, **values: Any) -> int:
         result = self.db.session.execute(

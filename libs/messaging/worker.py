@@ -70,6 +70,9 @@ def bare_celery(settings: Settings, name: str = "updspace-id") -> Celery:
             "socket_connect_timeout": max(timeout * 4, 1.0),
             "retry_on_timeout": False,
             "health_check_interval": 25,
+            # A sender tries once more and gives up: its row waits for the sweep. Workers reconnect for ever.
+            "max_retries": 1,
+            "interval_start": 0,
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

@@ -36,11 +36,15 @@ def refused(house: House, **environ: str) -> tuple[int, str]:
     return done.returncode, done.stderr.strip()
 
 
-def is_ready(house: House) -> bool:
+def answers(url: str) -> bool:
     try:
-        return requests.get(f"{house.origin}/readyz", timeout=5).status_code == 200
+        return requests.get(url, timeout=5).status_code == 200
     except requests.ConnectionError:
         return False
+
+
+def is_ready(house: House) -> bool:
+    return answers(f"{house.origin}/readyz")
 
 
 def kept(house: House) -> dict[str, str]:
@@ -55,7 +59,7 @@ def test_one_command_brings_up_everything_and_ctrl_c_takes_it_away(house: House)
     assert f"{ADMIN_EMAIL}, with the password of ADMIN_PASSWORD" in words
     assert is_ready(house)
     assert (house.folder / "environment").stat().st_mode & 0o777 == 0o600
-    assert requests.get(f"http://127.0.0.1:{house.metrics_port}/metrics", timeout=5).ok
+    wait_until(lambda: answers(f"http://127.0.0.1:{house.metrics_port}/metrics"))
 
     users = house.command("account", "users", "list")
     assert ADMIN_EMAIL in users.stdout, users.stderr
