@@ -62,6 +62,13 @@ STAFF_PAGES = (
         ("reviewer", "support"),
         "notification.messages",
     ),
+    StaffPage(
+        "/admin/events/account",
+        lazy_gettext("Events"),
+        lazy_gettext("What the services told one another, and what could not be handled."),
+        ("support",),
+        "events",
+    ),
 )
 
 
@@ -126,6 +133,9 @@ def _waiting() -> dict[str, int]:
     for service, text in zip(SERVICES, texts, strict=True):
         for word, number in json.loads(text or "{}").items():
             counts[f"{service}.{word}"] = int(number)
+    parked = [counts[f"{service}.events"] for service in SERVICES if f"{service}.events" in counts]
+    if len(parked) == len(SERVICES):
+        counts["events"] = sum(parked)
     return counts
 
 

@@ -14,17 +14,22 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
+import redis
 import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
 from libs.audit import set_actor
+from libs.messaging.desk import retry_event
 from libs.observe.health import health_report, readiness_report
 from libs.observe.logs import set_correlation_id, set_service
 from libs.web.problems import Problem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 EVENTS_WAIT_S = 2.0
+LIMIT = click.IntRange(1, 10_000)
+"""How many rows a list may print."""
+UNDEFINED_TABLE = "42P01"
 
 
 def command(function: Function) -> Function:
@@ -39,19 +44,34 @@ def command(function: Function) -> Function:
         set_service(parts_of(current_app).name)
         set_correlation_id(None)
         set_actor(f"command:{_operator()}")
+        if any(_is_no_text(value) for value in kwargs.values()):
+            raise click.UsageError("An argument is not UTF-8 text.")
         try:
             return function(*args, **kwargs)
         except Problem as problem:
             words = [str(problem.detail or problem.title), *(f"{k}: {v}" for k, v in problem.errors.items())]
             raise click.ClickException(" ".join(words)) from None
+        except (KeyError, IndexError):
+            raise  # a mistake of ours, not a thing that is missing
         except LookupError as error:
             raise click.ClickException(
                 str(error.args[0]) if error.args else "There is no such thing."
             ) from None
-        except sa.exc.OperationalError:
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError):
             raise click.ClickException("The database did not answer: dbcheck says where it fails.") from None
+        except sa.exc.ProgrammingError as error:
+            if getattr(error.orig, "pgcode", "") != UNDEFINED_TABLE:
+                raise
+            raise click.ClickException("The database lacks its tables: run db upgrade first.") from None
+        except redis.RedisError as error:
+            raise click.ClickException(f"Redis did not answer ({type(error).__name__}).") from None
 
     return run  # type: ignore[return-value]
+
+
+def _is_no_text(value: Any) -> bool:
+    """Whether an argument holds bytes that were no UTF-8: Python brings them as lone surrogates."""
+    return isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def _operator() -> str:
@@ -138,7 +158,7 @@ def _events() -> AppGroup:
     @group.command("list", help="Events that left, or wait; --parked: received events that failed too often.")
     @click.option("--pending", is_flag=True, help="Only what a subscriber has not confirmed.")
     @click.option("--parked", is_flag=True, help="What this service could not handle.")
-    @click.option("--limit", default=100, show_default=True)
+    @click.option("--limit", type=LIMIT, default=100, show_default=True)
     @command
     def list_events(pending: bool, parked: bool, limit: int, as_json: bool) -> None:
         from libs.service import parts_of
@@ -154,17 +174,13 @@ def _events() -> AppGroup:
     @click.argument("event_ids", nargs=-1, required=True, type=click.UUID)
     @command
     def retry(event_ids: tuple[uuid.UUID, ...], as_json: bool) -> None:
-        from libs.service import parts_of
 
-        parts = parts_of(current_app)
         results = []
         for event_id in event_ids:
             try:
-                state = parts.inbox.retry(event_id)
+                state = retry_event(event_id)
             except LookupError:
                 raise click.ClickException(f"No parked event has the id {event_id}.") from None
-            with parts.db.transaction():
-                parts.audit.record("event.retried", target=f"event:{event_id}", after={"state": state})
             results.append({"event_id": event_id, "state": state})
         show(results, as_json=as_json)
         if any(result["state"] != "handled" for result in results):
@@ -178,7 +194,7 @@ def _audit() -> AppGroup:
 
     @group.command("list", help="The newest entries first.")
     @click.option("--target", help="Only of this thing, such as user:SUB.")
-    @click.option("--limit", default=50, show_default=True)
+    @click.option("--limit", type=LIMIT, default=50, show_default=True)
     @command
     def list_entries(target: str | None, limit: int, as_json: bool) -> None:
         from libs.service import parts_of
@@ -212,7 +228,7 @@ def _health(as_json: bool) -> None:
                 {
                     "component": c.name,
                     "status": c.status,
-                    "latency_ms": c.latency_ms,
+                    "latency_ms": c.to_json().get("latency_ms"),
                     "details": c.details or None,
                 }
                 for c in components
@@ -270,8 +286,9 @@ def _dbshell(as_json: bool) -> None:
     program = shutil.which("psql")
     if program is None:
         raise click.ClickException("psql is not installed on this machine.")
-    url = urlsplit(parts_of(current_app).settings.DATABASE_URL)
+    url = sa.make_url(parts_of(current_app).settings.sqlalchemy_url)
     environment = dict(os.environ, PGPASSWORD=url.password or "")
-    arguments = ["--host", url.hostname or "localhost", "--port", str(url.port or 5432)]
-    arguments += ["--username", url.username or "postgres", url.path.lstrip("/")]
+    # The rest as it is (sslmode, a socket folder as host).
+    rest = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    arguments = [rest.render_as_string()]
     os.execve(program, [program, *arguments], environment)  # noqa: S606  the password stays out of the arguments

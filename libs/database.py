@@ -2,6 +2,9 @@
 
 import os
 import secrets
+import select
+import socket
+import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+import psycopg2.extensions
 import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
@@ -17,7 +22,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from libs.observe.logs import get_logger
 from libs.settings import ServiceSettings
+
+log = get_logger("libs.database")
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -30,6 +38,11 @@ MIGRATION_LOCK_TIMEOUT_MS = 4000
 MIGRATION_STATEMENT_TIMEOUT_MS = 5000
 MIGRATION_ADVISORY_LOCK = 0x1D5EED
 PING_AFTER_IDLE_S = 5.0
+SILENCE_S = 1.5
+"""After this long without a word from the server during a statement, it is asked for a sign of life."""
+SILENCE_OF_IDLE_S = 0.5
+"""The same while an idle connection is tested."""
+SIGN_OF_LIFE_S = 1.0
 
 Timestamp = sa.DateTime(timezone=True)
 
@@ -76,7 +89,11 @@ class Database(SQLAlchemy):
         finally:
             del session.info["callbacks"]
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as error:
+                # What is committed is true: one effect that failed must neither deny it nor stop the others.
+                log.error("after_commit_failed", error=type(error).__name__, exc_info=error)
 
     def after_commit(self, callback: Callable[[], Any]) -> None:
         """Run the callback once the transaction under way is committed; never when it is rolled back."""
@@ -93,14 +110,89 @@ def engine_options(settings: ServiceSettings) -> dict[str, Any]:
         # Error texts must not carry the values of a statement: some are secrets.
         "hide_parameters": True,
         "connect_args": {
-            "connect_timeout": settings.DB_CONNECT_TIMEOUT_S,
+            "connection_factory": patient(connect_within=settings.DB_CONNECT_TIMEOUT_S),
             "application_name": f"id-{settings.SERVICE}",
             "options": f"-c statement_timeout={settings.DB_STATEMENT_TIMEOUT_MS} -c timezone=UTC"
             " -c idle_in_transaction_session_timeout=60000",
-            # A server that went away without a word is noticed within the statement's own limit.
+            # The kernel gives up on a server that went away without a word.
             "tcp_user_timeout": settings.DB_STATEMENT_TIMEOUT_MS + 1000,
         },
     }
+
+
+class ServerSilent(psycopg2.OperationalError):
+    """The server took the connection and says nothing any more."""
+
+
+class PatientConnection(psycopg2.extensions.connection):
+    """A connection that stops waiting for a server that hangs; libpq alone would wait for ever."""
+
+    connect_within = 5.0
+    silence = SILENCE_S
+
+
+def patient(*, connect_within: float) -> type[PatientConnection]:
+    """The class of an engine's connections; `connect_within` in seconds."""
+    return type("PatientConnection", (PatientConnection,), {"connect_within": connect_within})
+
+
+def _wait(connection: Any) -> None:
+    """psycopg2's way to wait (for every connection of the process), with an end where the server is silent.
+
+    A long statement is the server's to end, by its statement_timeout; here only a server is given up that
+    answers nobody.
+    """
+    began = time.monotonic()
+    is_patient = isinstance(connection, PatientConnection)
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        is_connecting = connection.status == psycopg2.extensions.STATUS_SETUP
+        limit = None
+        if is_patient and is_connecting:
+            limit = max(connection.connect_within - (time.monotonic() - began), 0)
+        elif is_patient:
+            limit = connection.silence
+        wish = select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT
+        waiting = select.poll()
+        waiting.register(connection.fileno(), wish)
+        if waiting.poll(None if limit is None else limit * 1000):
+            continue
+        if is_connecting:
+            raise ServerSilent("the database did not answer a new connection in time")
+        if not gives_sign_of_life(connection.info.host, connection.info.port):
+            raise ServerSilent("the database does not answer any more")
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database could not be asked at all; False where it refused what was asked of it.
+
+    A lock, statement or deadlock that the server ended (SQLSTATE 55, 57014, 40) is an answer.
+    """
+    if isinstance(error, sa.exc.TimeoutError):
+        return True
+    if not isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError)):
+        return False
+    code = getattr(error.orig, "pgcode", None) or ""
+    return error.connection_invalidated or code in ("", "25006") or code.startswith(("08", "53", "57P"))
+
+
+def gives_sign_of_life(host: str, port: int) -> bool:
+    """Whether a PostgreSQL server answers a newcomer's first message (SSLRequest) within SIGN_OF_LIFE_S."""
+    try:
+        if host.startswith("/"):
+            caller = socket.socket(socket.AF_UNIX)
+            caller.settimeout(SIGN_OF_LIFE_S)
+            caller.connect(f"{host}/.s.PGSQL.{port}")
+        else:
+            caller = socket.create_connection((host, port), timeout=SIGN_OF_LIFE_S)
+        with caller:
+            caller.sendall(struct.pack("!ii", 8, 80877103))
+            caller.recv(1)
+    except OSError:
+        return False
+    return True
+
+
+psycopg2.extensions.set_wait_callback(_wait)
 
 
 def init_database(app: Flask, db: Database, settings: ServiceSettings, migrations: Path) -> None:
@@ -134,11 +226,16 @@ def _ping_idle_connections(engine: sa.Engine) -> None:
         idle_since = record.info.get("idle_since")
         if idle_since is None or time.monotonic() - idle_since < PING_AFTER_IDLE_S:
             return
+        connection.silence = SILENCE_OF_IDLE_S
         try:
             if not engine.dialect.do_ping(connection):
                 raise DisconnectionError
+        except ServerSilent:
+            # A new connection would wait for the same server.
+            raise
         except Exception as error:
             raise DisconnectionError from error
+        connection.silence = SILENCE_S
 
 
 def upgrade(app: Flask) -> None:
@@ -166,7 +263,7 @@ def run_migrations() -> None:
             url,
             poolclass=sa.NullPool,
             connect_args={
-                "connect_timeout": 5,
+                "connection_factory": patient(connect_within=5),
                 "options": f"-c lock_timeout={MIGRATION_LOCK_TIMEOUT_MS}"
                 f" -c statement_timeout={MIGRATION_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
             },

@@ -14,6 +14,7 @@ from libs.audit import Audit, set_actor
 from libs.database import Database, init_database
 from libs.guard.keyring import KeyRing, derive
 from libs.guard.ratelimit import RateLimiter
+from libs.messaging.desk import events_desk
 from libs.messaging.events import Event
 from libs.messaging.inbox import Handler, Inbox
 from libs.messaging.outbox import Outbox
@@ -141,6 +142,8 @@ def create_service(
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     if stores is not None:
+        app.register_blueprint(events_desk(name))
+    if stores is not None:
         from libs.commands import standard_commands
 
         for command in standard_commands():
@@ -184,7 +187,7 @@ def connect_redis(settings: Settings) -> redis.Redis:
 def _init_messaging(
     app: Flask, parts: Parts, settings: ServiceSettings, handlers: Mapping[type[Event], Handler]
 ) -> None:
-    sender = bare_celery(settings, name=parts.name)
+    sender = bare_celery(settings, name=parts.name, only_sends=True)
     event_keys = KeyRing.parse(settings.EVENT_ENCRYPTION_KEYS, setting="EVENT_ENCRYPTION_KEYS")
     parts.tasks.init_app(sender)
     parts.outbox.init_app(app, event_keys, sender)

@@ -95,6 +95,15 @@ class Settings:
             raise SettingsError(
                 "PUBLIC_URL must be an origin alone: scheme, host and port, no path and no slash."
             )
+        try:
+            is_default_port = url.port == {"http": 80, "https": 443}[url.scheme]
+        except ValueError:
+            raise SettingsError("PUBLIC_URL must have a port from 1 to 65535, or none.") from None
+        if is_default_port or url.netloc != url.netloc.lower():
+            # Browsers write an origin in one way only, and ours is compared with theirs.
+            raise SettingsError(
+                "PUBLIC_URL must be written as browsers write it: lower case, no default port."
+            )
         if url.scheme == "http" and not (self.is_development and is_loopback(url.hostname)):
             raise SettingsError("PUBLIC_URL must use https outside development on loopback.")
         for name in ("SECRET_KEY", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS"):

@@ -99,6 +99,8 @@ class Browser:
         url = urljoin(self.url, path)
         options.setdefault("headers", {})
         options["headers"].setdefault("Accept", "text/html")
+        if method == "POST":  # as every browser does
+            options["headers"].setdefault("Origin", self.origin)
         self.page = self.client.open(
             urlsplit(url)._replace(scheme="", netloc="", fragment="").geturl() or "/",
             base_url=ORIGIN,
@@ -184,6 +186,8 @@ class HTTPBrowser(Browser):
         url = urljoin(self.url, path)
         if "query_string" in options:
             options["params"] = options.pop("query_string")
+        if method == "POST":
+            options["headers"] = {"Origin": self.origin, **options.get("headers", {})}
         self.page = self.http.request(method, url, allow_redirects=False, timeout=30, **options)
         self.url = url
         while follow and self.page.status_code in (301, 302, 303, 307) and self._is_ours(self.location):

@@ -23,7 +23,7 @@ from libs.web.client_address import client_address
 from libs.web.problems import problem_response
 
 KEY_PREFIX = "id-limits"
-_ALLOWANCE = re.compile(r"(\d+)( per .+)")
+_ALLOWANCE = re.compile(r"\d+ per (\d+ )?(second|minute|hour|day)s?")
 
 
 def hashed_user(settings: Settings, name: str) -> str:
@@ -55,6 +55,7 @@ class RateLimiter:
         app.config["RATELIMIT_STORAGE_OPTIONS"] = {
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
+            "retry": None,
         }
         self.limiter.init_app(app)
 
@@ -69,6 +70,7 @@ class RateLimiter:
 
         Views that share a scope share its count. POST is what counts; looking at a form is free.
         """
+        assert _ALLOWANCE.fullmatch(allowance), f"an allowance reads like '10 per minute', not {allowance!r}"
 
         def key() -> str:
             from libs.service import parts_of
@@ -89,18 +91,18 @@ class RateLimiter:
         """The allowance that holds now: a quarter, at least one, while this process counts alone."""
         if not self.limiter._storage_dead:
             return full
-        match = _ALLOWANCE.fullmatch(full)
-        assert match, f"an allowance reads like '10 per minute', not {full!r}"
-        return f"{max(int(match[1]) // 4, 1)}{match[2]}"
+        count, per, span = full.partition(" per ")
+        return f"{max(int(count) // 4, 1)}{per}{span}"
 
 
 def too_many(error: RateLimitExceeded) -> Response:
     """429 with Retry-After, counted by scope."""
     from libs.service import parts_of
 
-    limit: RequestLimit | None = getattr(current_app.extensions.get("limiter"), "current_limit", None)
+    parts = parts_of(current_app)
+    limit: RequestLimit | None = parts.limiter.limiter.current_limit
     scope = error.limit.scope or "other" if error.limit else "other"
-    parts_of(current_app).metrics.rate_limit_triggered.labels(scope=scope).inc()
+    parts.metrics.rate_limit_triggered.labels(scope=scope).inc()
     import time
 
     wait = max(int(limit.reset_at - time.time()) + 1, 1) if limit else 60

@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from libs.audit import acting_as
-from libs.database import Database, Timestamp, utcnow
+from libs.database import Database, Timestamp, is_away, utcnow
 from libs.guard.keyring import KeyRing
 from libs.messaging.events import Event, UnknownEvent, contract
 from libs.observe.logs import get_logger
@@ -88,10 +88,10 @@ class Inbox:
                         .values(state="handled", envelope=None, last_error=None)
                     )
                     state = "handled"
-        except sa.exc.OperationalError:
-            # The database is away: nothing was decided, the producer sends again.
-            raise
         except Exception as error:
+            if is_away(error):
+                # Nothing was decided; the producer sends again.
+                raise
             state = self._count_failure(envelope, event_id, error)
         if state in ("handled", "parked"):
             self._confirm(envelope["producer"], event_id, parked=state == "parked")

@@ -58,16 +58,20 @@ class Tasks:
         return True
 
 
-def bare_celery(settings: Settings, name: str = "updspace-id") -> Celery:
-    """A Celery app with the house's configuration and no task of its own."""
+def bare_celery(settings: Settings, name: str = "updspace-id", *, only_sends: bool = False) -> Celery:
+    """A Celery app with the house's configuration and no task of its own.
+
+    One that only sends is patient for as long as a request may be; a worker's connections wait longer.
+    """
     app = Celery(name, broker=settings.REDIS_URL, set_as_current=False)
     timeout = settings.REDIS_TIMEOUT_MS / 1000
+    patience = timeout if only_sends else max(timeout * 4, 2.0)
     app.conf.update(
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             # Without these a hung broker blocks a sender for many seconds.
-            "socket_timeout": max(timeout * 4, 2.0),
-            "socket_connect_timeout": max(timeout * 4, 1.0),
+            "socket_timeout": patience,
+            "socket_connect_timeout": patience,
             "retry_on_timeout": False,
             "health_check_interval": 25,
             # A sender tries once more and gives up: its row waits for the sweep. Workers reconnect for ever.

@@ -114,6 +114,8 @@ class Probe:
     def _run(self) -> None:
         while True:
             self._asked.wait()
+            # Cleared before the last look at the clock: who asks from here on is not slept through.
+            self._asked.clear()
             while time.monotonic() - self._last_asked < PROBE_WHILE_ASKED_S:
                 began = time.monotonic()
                 rows = self._probe()
@@ -121,7 +123,6 @@ class Probe:
                     self._result = (time.monotonic(), rows)
                     self._fresh.notify_all()
                 time.sleep(max(PROBE_INTERVAL_S - (time.monotonic() - began), 0.05))
-            self._asked.clear()
 
     def _probe(self) -> list[Component]:
         deadline = time.monotonic() + PROBE_TIMEOUT_S

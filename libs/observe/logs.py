@@ -19,7 +19,7 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 # A name that says its value is a secret. Ids of secrets (key ids, session ids) are not.
 _SECRET_NAME = re.compile(
     r"password|passwd|secret|token(?!_(type|kind|lifetime|endpoint))|authorization|cookie|assertion|verifier"
-    r"|private|credential|\bcode\b|^code$|sealed|ticket|api_?key",
+    r"|private|credential|(^|user_|device_|recovery_|backup_|one_time_)codes?$|^[th]?otp$|sealed|ticket|api_?key",
     re.IGNORECASE,
 )
 # A value that is a secret whatever it is called: JWTs, bearer headers, credentials in URLs, secret query fields.
@@ -27,10 +27,17 @@ _SECRET_VALUES = (
     (re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), "[jwt]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), r"\1 [redacted]"),
     (re.compile(r"(\w+://[^\s:/@]*):[^\s@/]+@"), r"\1:[redacted]@"),
+    # Queries and forms, keyword arguments, JSON and its like: `access_token=…`, `'password': '…'`.
     (
-        re.compile(r"(?i)\b(token|code|password|secret|ticket|client_secret|code_verifier)=[^&\s\"']+"),
-        r"\1=[redacted]",
+        re.compile(
+            r"""(?i)((?:token|password|passwd|secret|ticket|verifier|assertion|\bcode)(?:_hint)?\\?["']?\s*[=:]\s*\\?["']?)"""
+            r"""(?!\[)[^&\s"',;()\\]+"""
+        ),
+        r"\1[redacted]",
     ),
+    # PostgreSQL quotes the row that it refuses: addresses, hashes, sealed text.
+    (re.compile(r"(Failing row contains) \(.*\)"), r"\1 (redacted)"),
+    (re.compile(r"(Key \([^\n]*?\)=)\([^\n]*\)"), r"\1(redacted)"),
 )
 REDACTED = "[redacted]"
 
@@ -58,14 +65,19 @@ def redact(value: Any) -> Any:
         for pattern, replacement in _SECRET_VALUES:
             value = pattern.sub(replacement, value)
         return value
+    if isinstance(value, bytes):
+        return redact(value.decode("utf-8", "replace"))
     if isinstance(value, dict):
         return {
             key: REDACTED
-            if isinstance(item, str) and item and _SECRET_NAME.search(str(key))
+            if isinstance(item, (str, bytes, list, tuple, set)) and item and _SECRET_NAME.search(str(key))
             else redact(item)
             for key, item in value.items()
         }
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):
+        # An exc_info stays one.
+        return tuple(redact(item) for item in value)
+    if isinstance(value, (list, set, frozenset)):
         return [redact(item) for item in value]
     return value
 

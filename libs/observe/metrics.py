@@ -139,7 +139,7 @@ class _Merged(Collector):
                     position = series.get((sample.name, tuple(sorted(sample.labels.items()))))
                     if position is None:
                         known.samples.append(sample)
-                    else:
+                    elif not sample.name.endswith("_created"):  # a moment, not an amount
                         old = known.samples[position]
                         known.samples[position] = old._replace(value=old.value + sample.value)
         yield from families.values()

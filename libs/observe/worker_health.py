@@ -38,13 +38,20 @@ def _heartbeat(flask_apps: tuple[Flask, ...]) -> None:
             set_service(parts.name)
             try:
                 parts.redis.set(f"worker:{parts.name}", int(time.time()), ex=HEARTBEAT_LIFETIME_S)
-                if parts.waiting is not None:
-                    with app.app_context():
-                        counts = parts.waiting()
-                    parts.redis.set(f"waiting:{parts.name}", json.dumps(counts), ex=HEARTBEAT_LIFETIME_S)
+                counts = json.dumps(what_waits(app))
+                parts.redis.set(f"waiting:{parts.name}", counts, ex=HEARTBEAT_LIFETIME_S)
             except Exception as error:
                 log.warning("heartbeat_failed", error=type(error).__name__)
         time.sleep(HEARTBEAT_INTERVAL_S)
+
+
+def what_waits(app: Flask) -> dict[str, int]:
+    """What waits for staff in this service, by a word that the /admin page knows; `events` are the parked ones."""
+    from libs.service import parts_of
+
+    parts = parts_of(app)
+    with app.app_context():
+        return {**(parts.waiting() if parts.waiting else {}), "events": parts.inbox.count_parked()}
 
 
 def serve(flask_apps: tuple[Flask, ...], port: int, host: str = "127.0.0.1") -> None:

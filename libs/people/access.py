@@ -12,6 +12,7 @@ from flask_babel import lazy_gettext
 from libs.audit import set_actor
 from libs.people import sessions
 from libs.web.problems import Problem
+from libs.web.redirects import own_path
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -88,6 +89,10 @@ def init_access(app: Flask) -> None:
             )
         if access.kind in ("public", "protocol"):
             return None
+        if request.path.startswith("/api/"):
+            raise RuntimeError(
+                f"{request.endpoint} would let a cookie authenticate where no CSRF token is asked"
+            )
         try:
             session = sessions.current_session()
         except sessions.SessionsUnavailable as error:
@@ -112,5 +117,5 @@ def _ask_to_sign_in() -> ResponseReturnValue:
     may_resume = sessions.has_cookie(parts.settings) and parts.name != "account"
     if request.method not in ("GET", "HEAD"):
         return show_form_again(must_sign_in=True)
-    path = request.full_path.rstrip("?")
-    return redirect(("/login/resume?" if may_resume else "/login?") + urlencode({"continue": path}), 303)
+    sign_in = "/login/resume?" if may_resume else "/login?"
+    return redirect(sign_in + urlencode({"continue": own_path()}), 303)

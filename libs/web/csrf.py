@@ -11,9 +11,11 @@ from libs.guard.keyring import derive
 from libs.people import access, sessions
 from libs.settings import Settings
 from libs.web.problems import problem_response
+from libs.web.redirects import own_path
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 NEVER_SHOWN_AGAIN = ("csrf_token", "password", "new_password", "old_password", "code", "token")
+"""Fields that are not repeated; nor is any whose name ends in one of these words (`client_secret`)."""
 
 
 class _TokenOnly(CSRFProtect):
@@ -79,6 +81,19 @@ def is_same_origin(settings: Settings) -> bool:
     return urlsplit(origin)[:2] == urlsplit(settings.PUBLIC_URL)[:2]
 
 
+def is_surely_ours(settings: Settings) -> bool:
+    """Whether the browser vouches that a page of ours sent this, where is_same_origin() accepts its silence."""
+    if not is_same_origin(settings):
+        return False
+    return request.headers.get("Sec-Fetch-Site") == "same-origin" or bool(
+        request.headers.get("Origin", "null") not in ("", "null")
+    )
+
+
+def _is_secret(name: str) -> bool:
+    return name in NEVER_SHOWN_AGAIN or name.endswith(("_password", "_code", "_token", "_secret"))
+
+
 def _nobody_is_known() -> bool:
     try:
         return sessions.current_session() is None
@@ -87,22 +102,29 @@ def _nobody_is_known() -> bool:
 
 
 def show_form_again(*, must_sign_in: bool = False) -> ResponseReturnValue:
-    """The person's own entries in a form to send once more, with a fresh token; secrets are not repeated."""
+    """The person's own entries in a form to send once more, with a fresh token; secrets are not repeated.
+
+    Entries are shown only where the browser vouches that they came from a page of ours. What another site made
+    a silent browser send must not become a form of ours that one press of a button makes valid.
+    """
     from libs.service import parts_of
 
+    settings = parts_of(current_app).settings
+    is_ours = is_surely_ours(settings)
     fields = [
         (name, value)
         for name, values in request.form.lists()
         for value in values
-        if name not in NEVER_SHOWN_AGAIN and len(value) < 20_000
+        if is_ours and not _is_secret(name) and len(value) < 20_000
     ]
-    lost_a_secret = any(name in request.form for name in NEVER_SHOWN_AGAIN[1:])
-    if sessions.has_cookie(parts_of(current_app).settings) and _nobody_is_known():
+    lost_a_secret = any(_is_secret(name) and name != "csrf_token" for name in request.form)
+    if sessions.has_cookie(settings) and _nobody_is_known():
         must_sign_in = True  # the copy behind the cookie is missing: this page brings it back
     page = render_template(
         "again.html",
         fields=fields,
-        action=request.full_path.rstrip("?"),
+        action=own_path(),
+        is_ours=is_ours,
         must_sign_in=must_sign_in,
         lost_a_secret=lost_a_secret,
     )

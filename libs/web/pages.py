@@ -11,6 +11,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined
 from libs.people import sessions
 from libs.settings import Settings
 from libs.web.languages import LANGUAGES, current_language
+from libs.web.redirects import own_path
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATIC = Path(__file__).parent / "static"
@@ -55,4 +56,4 @@ def _language_url(language: str) -> str:
     if request.method != "GET":
         return f"/?language={language}"
     arguments = [(name, value) for name, value in request.args.items(multi=True) if name != "language"]
-    return f"{request.path}?{urlencode([*arguments, ('language', language)])}"
+    return own_path(query=urlencode([*arguments, ("language", language)]))

@@ -108,19 +108,37 @@ def init_problems(app: Flask) -> None:
             404: gettext("The address may be mistyped, or what was here has moved."),
             429: gettext("Wait a little, then try again."),
         }
-        retry_after = None
-        if error.response is not None and error.response.headers.get("Retry-After"):
-            retry_after = int(error.response.headers["Retry-After"])
         slug = (error.name or "error").lower().replace(" ", "-")
         if error.response is not None and status < 400:
             return error.response  # type: ignore[return-value]  # a redirect that routing asked for
+        other = words[400] if status < 500 else gettext("Something went wrong on our side")
         answer = problem_response(
-            status, slug, words.get(status, error.name), details.get(status), retry_after=retry_after
+            status,
+            slug,
+            words.get(status, other),
+            details.get(status),
+            retry_after=5 if status == 503 else None,
         )
-        for name, value in error.get_headers():
-            if name.lower() == "allow":
+        own = error.response.headers.items() if error.response is not None else error.get_headers()
+        for name, value in own:
+            if name.lower() in ("allow", "retry-after", "www-authenticate"):
                 answer.headers[name] = value
         return answer
+
+    @app.errorhandler(sqlalchemy.exc.DataError)
+    @app.errorhandler(UnicodeEncodeError)
+    @app.errorhandler(ValueError)
+    def _cannot_be_kept(error: Exception) -> Response:
+        """A NUL, half a surrogate pair or a number beyond all bounds, sent from outside, is no fault of ours."""
+        is_theirs = isinstance(error, (sqlalchemy.exc.DataError, UnicodeEncodeError)) or "NUL (0x00)" in str(
+            error
+        )
+        if not is_theirs:
+            return _unexpected(error)
+        log.warning("input_cannot_be_kept", error=type(error).__name__, exc_info=error)
+        return problem_response(
+            400, "invalid-request", gettext("That request could not be understood"), retry_after=None
+        )
 
     @app.errorhandler(sqlalchemy.exc.OperationalError)
     @app.errorhandler(sqlalchemy.exc.InterfaceError)
@@ -128,7 +146,15 @@ def init_problems(app: Flask) -> None:
     @app.errorhandler(sqlalchemy.exc.TimeoutError)
     @app.errorhandler(redis.RedisError)
     def _away(error: Exception) -> Response:
-        log.error("store_away", error=type(error).__name__, kind=type(getattr(error, "orig", error)).__name__)
+        cause = getattr(error, "orig", error)
+        # A store that is away needs no trace; a statement, script or lock that it ended does.
+        answered = getattr(cause, "pgcode", None) or isinstance(error, redis.ResponseError)
+        log.error(
+            "store_away",
+            error=type(error).__name__,
+            kind=type(cause).__name__,
+            exc_info=error if answered else None,
+        )
         return problem_response(
             503,
             Unavailable.slug,

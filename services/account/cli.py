@@ -10,7 +10,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from libs.commands import command, done, show, show_one, wait_for_events
+from libs.commands import LIMIT, command, done, show, show_one, wait_for_events
 from libs.guard import ratelimit
 from libs.service import parts_of
 from libs.web.client_address import parse_address
@@ -35,7 +35,7 @@ COMMANDS = (users_group, sessions_group, ratelimits_group)
 
 @users_group.command("list", help="People, newest first.")
 @click.option("--search", default="", help="Only whose address or name contains this.")
-@click.option("--limit", default=100, show_default=True)
+@click.option("--limit", type=LIMIT, default=100, show_default=True)
 @command
 def list_users(search: str, limit: int, as_json: bool) -> None:
     people = users.search_users(text=search, limit=limit)
@@ -87,7 +87,7 @@ def create(
 ) -> None:
     invented = None
     if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = _first_line()
     elif password_prompt:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
@@ -107,6 +107,14 @@ def create(
         values["password"] = invented
         sentence += f"\nThe password, shown this once: {invented}"
     done(sentence, values, as_json=as_json)
+
+
+def _first_line() -> str:
+    """The first line of standard input. Raises click.UsageError when it is no text."""
+    try:
+        return sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise click.UsageError("The password on standard input is not UTF-8 text.") from None
 
 
 @users_group.command("disable", help="Let nobody sign in as this person, and end all sessions and grants.")
@@ -179,7 +187,7 @@ def _line(user: User) -> dict[str, object]:
 
 @sessions_group.command("list", help="Live sessions, last used first; of one person or of everybody.")
 @click.argument("email", required=False)
-@click.option("--limit", default=100, show_default=True)
+@click.option("--limit", type=LIMIT, default=100, show_default=True)
 @command
 def list_sessions(email: str | None, limit: int, as_json: bool) -> None:
     sub = users.get_user(email=email).sub if email else None

@@ -8,7 +8,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from libs.commands import command, done, plain, show, show_one
+from libs.commands import LIMIT, command, done, plain, show, show_one
 from libs.service import parts_of
 from libs.web.languages import DEFAULT, LANGUAGES
 from services.notification.flows import messages
@@ -22,7 +22,7 @@ templates_group = AppGroup("templates", help="The mails that this service writes
 
 @messages_group.command("list", help="The newest messages first.")
 @click.option("--failed", is_flag=True, help="Only those that nothing more happens to by itself.")
-@click.option("--limit", default=50, show_default=True)
+@click.option("--limit", type=LIMIT, default=50, show_default=True)
 @command
 def list_messages(failed: bool, limit: int, as_json: bool) -> None:
     rows = messages.list_messages(state="failed" if failed else None, limit=limit)

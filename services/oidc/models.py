@@ -118,6 +118,8 @@ class Subject(db.Model):  # type: ignore[name-defined]
     status: Mapped[str] = mapped_column(sa.Text)
     roles: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), default=list)
     claims: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    revoked_before: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    """Epoch seconds: every sign-in before then is over, so that no grant may come of one any more."""
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 

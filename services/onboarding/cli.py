@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 from flask.cli import AppGroup
+from marshmallow import ValidationError
 
-from libs.commands import command, done, show, show_one, wait_for_events
+from libs.commands import LIMIT, command, done, show, show_one, wait_for_events
 from services.onboarding.flows import activation, people, review, states
 from services.onboarding.flows.apply import fold
 from services.onboarding.models import Application
+from services.onboarding.schemas import AddressForm
 
 applications = AppGroup("applications", help="Requests to join: who asked, what was decided, the way in.")
 
@@ -25,12 +27,16 @@ def of_somebody(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def find(email: str, application_id: uuid.UUID | None) -> Application:
     """The application that was meant. Raises LookupError with a sentence."""
+    try:
+        email = AddressForm().load({"email": email})["email"]
+    except ValidationError:
+        raise LookupError(f"{email or 'Nothing'} is not an e-mail address.") from None
     if application_id is not None:
         application = states.get(application_id)
         if application.email_folded != fold(email):
             raise LookupError(f"The application {application_id} is not of {email}.")
         return application
-    found = review.of_address(email.strip())
+    found = review.of_address(email)
     if not found:
         raise LookupError(f"Nobody applied as {email}.")
     return found[0]
@@ -38,7 +44,7 @@ def find(email: str, application_id: uuid.UUID | None) -> Application:
 
 @applications.command("list", help="Applications, newest first.")
 @click.option("--state", type=click.Choice(review.FILTERS), default="all", show_default=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option("--limit", type=LIMIT, default=100, show_default=True)
 @command
 def list_applications(state: str, limit: int, as_json: bool) -> None:
     page = review.queue(state=state, newest_first=True, size=limit)

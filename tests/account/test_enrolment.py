@@ -212,6 +212,80 @@ def test_an_address_that_has_an_account_is_told_to_sign_in_there(
     sign_in(browser, person)
 
 
+def test_the_application_of_a_proven_address_becomes_the_account_it_has_which_stays_as_it_is(
+    app: Flask, browser: Browser, person: Person, enrol_ticket: Callable[..., str]
+) -> None:
+    application_id = str(uuid.uuid4())
+    ticket = enrol_ticket(
+        application_id=application_id, email=person.email, name="Somebody Else", roles=["admin"]
+    )
+    before = rows(
+        app, "SELECT name, roles, version, email_verified_at FROM users WHERE sub = :s", s=person.sub
+    )
+    for _ in range(2):
+        enter(browser, ticket)
+        if browser.status == 200:
+            browser.fill(password="another good long phrase")
+        assert browser.status == 409
+        assert not is_signed_in(browser)
+    opened = [event for event in recorded(app, AccountOpened) if event.application_id == application_id]
+    assert {event.sub for event in opened} == {person.sub}
+    after = rows(
+        app, "SELECT name, roles, version, email_verified_at FROM users WHERE sub = :s", s=person.sub
+    )
+    assert after == before
+    sign_in(browser, person)
+
+
+def test_a_second_application_of_a_member_is_closed_too(
+    app: Flask, browser: Browser, enrol_ticket: Callable[..., str]
+) -> None:
+    email = f"twice-{uuid.uuid4().hex[:8]}@people.test"
+    enter(browser, enrol_ticket(email=email)).fill(password=PASSWORD)
+    assert browser.status == 303
+    second = str(uuid.uuid4())
+    enter(Browser(app), enrol_ticket(application_id=second, email=email)).fill(password=PASSWORD)
+    [opened] = [event for event in recorded(app, AccountOpened) if event.application_id == second]
+    assert rows(app, "SELECT 1 FROM users WHERE sub = :sub AND email = :email", sub=opened.sub, email=email)
+
+
+def test_an_unproven_address_closes_nothing_of_anothers(
+    app: Flask, browser: Browser, person: Person, enrol_ticket: Callable[..., str]
+) -> None:
+    application_id = str(uuid.uuid4())
+    enter(
+        browser, enrol_ticket(application_id=application_id, email=person.email, email_verified=False)
+    ).fill(password="another good long phrase")
+    assert browser.status == 409
+    assert not [event for event in recorded(app, AccountOpened) if event.application_id == application_id]
+
+
+def test_a_stranger_who_uses_up_the_tries_at_sign_in_keeps_nobody_from_enrolling(
+    app: Flask, enrol_ticket: Callable[..., str]
+) -> None:
+    email = f"wanted-{uuid.uuid4().hex[:8]}@people.test"
+    for number in range(21):
+        stranger = Browser(app, ip=f"192.0.2.{number}")
+        stranger.fill("/login", email=email, password="a wrong password, wholly")
+    assert stranger.status == 429
+    mine = enter(Browser(app), enrol_ticket(email=email))
+    mine.fill(password=PASSWORD)
+    assert mine.status == 303
+
+
+def test_the_longest_name_and_way_on_fit_into_address_and_cookie(
+    browser: Browser, enrol_ticket: Callable[..., str]
+) -> None:
+    ticket = enrol_ticket(
+        email="a" * 64 + "@" + "b" * 60 + "." + "c" * 60 + "." + "d" * 60 + ".test",
+        name="\U0001f6f6" * 100,
+        **{"continue": "/" + "x" * 499},
+    )
+    assert len(f"GET /enrol?ticket={ticket} HTTP/1.1") < 4094  # what gunicorn takes of a request line
+    browser.get("/enrol", query_string={"ticket": ticket})
+    assert all(len(cookie) < 4096 for cookie in browser.page.headers.getlist("Set-Cookie"))
+
+
 def test_whoever_was_activated_directly_may_still_use_the_activation_link(
     app: Flask, browser: Browser, enrol_ticket: Callable[..., str]
 ) -> None:

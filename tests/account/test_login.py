@@ -201,6 +201,12 @@ def test_the_way_on_never_leads_to_another_origin(browser: Browser, person: Pers
     assert "evil" not in browser.location or browser.location.startswith("/%09")
 
 
+def test_whoever_applies_instead_takes_along_where_they_wanted_to_go(browser: Browser) -> None:
+    text = browser.get("/login", query_string={"continue": "/oauth2/authorize/abc?x=1"}).text
+    assert 'href="/apply?continue=%2Foauth2%2Fauthorize%2Fabc%3Fx%3D1"' in text
+    assert 'href="/apply"' in browser.get("/login", query_string={"continue": "//evil.test"}).text
+
+
 def test_a_sign_in_needs_the_forms_token_and_our_origin(browser: Browser, person: Person) -> None:
     data = {"email": person.email, "password": person.password}
     browser.post("/login", data)

@@ -173,6 +173,18 @@ def test_an_expired_link_is_refused_and_offers_a_fresh_mail(
     assert browser.status == 303
 
 
+def test_asking_for_a_fresh_link_many_times_at_once_mails_one(
+    app: Flask, event: ApplicantActivated, link: str
+) -> None:
+    expire(app, link)
+    browsers = [Browser(app) for _ in range(4)]
+    for browser in browsers:
+        browser.get(link)
+    side_by_side(*[lambda one=browser: one.fill(button="fresh-link") for browser in browsers])
+    assert sorted(browser.status for browser in browsers) == [200, 410, 410, 410]
+    assert len(mails_to(app, event.email)) == 2
+
+
 def test_a_good_or_unknown_link_brings_no_further_mail(
     app: Flask, browser: Browser, event: ApplicantActivated, link: str
 ) -> None:

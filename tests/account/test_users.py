@@ -73,6 +73,34 @@ def test_addresses_and_names_that_cannot_be_are_refused(app: Flask, email: str, 
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["users", "show", "zoe\udcff@people.test"],
+        ["users", "create", "zoe@people.test", "--name", "\udcff"],
+        ["users", "list", "--search", "\udcff"],
+        ["users", "list", "--limit", "-1"],
+        ["sessions", "list", "--limit", "99999999999999999999"],
+        ["ratelimits", "reset", "--user", "\udcff"],
+        ["audit", "list", "--target", "\udcff"],
+        ["audit", "list", "--limit", "0"],
+        ["events", "list", "--limit", "-1"],
+    ],
+)
+def test_what_no_command_can_take_is_said_in_a_sentence(app: Flask, arguments: list[str]) -> None:
+    result = run_command(app, *arguments)
+    assert result.exit_code == 2
+    assert "Error: " in result.output
+
+
+def test_a_password_from_standard_input_that_is_no_text_is_refused(app: Flask) -> None:
+    result = run_command(
+        app, "users", "create", "zoe@people.test", "--password-stdin", input=b"\xff" * 20 + b"\n"
+    )
+    assert result.exit_code != 0
+    assert "Error: " in result.output
+
+
 def test_one_address_has_one_account_however_it_is_written(app: Flask, person: Person) -> None:
     result = run_command(app, "users", "create", person.email.upper())
     assert result.exit_code == 1

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBS = {
     "audit", "commands", "database", "service", "settings",
     "guard.keyring", "guard.ratelimit", "guard.single_use",
-    "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
+    "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.worker_health",
     "people.access", "people.denials", "people.handover", "people.sessions",
     "web.client_address", "web.csrf", "web.headers", "web.languages", "web.pages", "web.problems", "web.redirects",
@@ -149,6 +149,23 @@ def test_scheduled_tasks_exist_in_exactly_one_service(make_app) -> None:  # type
         assert tasks.get(entry.task) == entry.queue, f"{entry.task} is no task of queue {entry.queue}"
         assert entry.why, f"{entry.task} says why it runs"
         assert entry.expires_s > 0
+
+
+QUEUED_BY_FLOWS = {
+    "notification.deliver": "once for each mail, when it is asked for and when the sweep finds it due"
+}
+SENT_BY_OTHERS = {"receive_event", "confirm_events"}
+
+
+def test_every_task_is_run_by_the_clock_an_event_or_a_flow(app: Flask) -> None:
+    from gateway.schedule import SCHEDULE
+
+    by_the_clock = {entry.task for entry in SCHEDULE}
+    for task in app.extensions["updspace_id"].tasks.functions:
+        if task.partition(".")[2] not in SENT_BY_OTHERS:
+            assert (task in by_the_clock) != (task in QUEUED_BY_FLOWS), (
+                f"{task} stands in gateway/schedule.py, or on the list of what flows queue, else nothing runs it"
+            )
 
 
 def test_a_worker_takes_every_queue(make_app) -> None:  # type: ignore[no-untyped-def]

@@ -92,6 +92,12 @@ def database_error() -> str:
     return "never"
 
 
+@bp.get("/notes")
+@public
+def count_notes() -> str:
+    return str(db.session.query(Note).count())
+
+
 @bp.route("/api/v1/notes", methods=["POST"])
 @public
 def api_note() -> ResponseReturnValue:
@@ -106,6 +112,33 @@ def api_note() -> ResponseReturnValue:
 @public
 def limited() -> str:
     return "in"
+
+
+@bp.post("/limited-by-the-hour")
+@limiter.limit("register", "1 per hour")
+@public
+def limited_by_the_hour() -> str:
+    return "in"
+
+
+@bp.route("/path/<name>", methods=["GET", "POST"])
+@signed_in
+def odd_path(name: str) -> str:
+    return name
+
+
+@bp.route("/keep", methods=["POST"])
+@protocol("a client that sends what no column can keep")
+def keep() -> ResponseReturnValue:
+    with db.transaction() as session:
+        session.add(Note(id=request.args.get("id", type=int), text=request.get_json()["text"]))
+    return "kept", 201
+
+
+@bp.get("/api/v1/cookie")
+@signed_in
+def api_by_cookie() -> str:
+    return "a cookie must not authenticate here"
 
 
 def write_note(*, text: str, fail: bool = False) -> int:

@@ -1,9 +1,16 @@
 """Who may enter a route."""
 
+import dataclasses
+import importlib.util
+import secrets
+
+import pytest
 from flask import Flask
 
+from libs.web.redirects import safe_path
 from tests.conftest import sign_in_copy
-from tests.pages import ORIGIN, Browser
+from tests.libs import sample
+from tests.pages import ORIGIN, Browser, forms_of
 
 
 def test_an_open_page_needs_nobody_signed_in(sample_app: Flask) -> None:
@@ -80,3 +87,100 @@ def test_a_post_without_its_token_changes_nothing(sample_app: Flask) -> None:
     sign_in_copy(browser, sample_app)
     assert browser.post("/mine", {}).status_code == 400
     assert browser.post("/machine", {}).text == "machine", "clients bring no CSRF token"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "null", "Sec-Fetch-Site": "none"},
+    ],
+)
+def test_what_no_browser_vouches_for_is_never_made_a_form_of_ours(
+    sample_app: Flask, headers: dict[str, str]
+) -> None:
+    browser = Browser(sample_app)
+    sign_in_copy(browser, sample_app)
+    page = browser.post("/mine", {"role": "words of a stranger"}, headers=headers)
+    assert page.status_code == 400
+    assert "words of a stranger" not in page.text
+    assert not forms_of(page.text)
+    assert "Start over" in page.text
+
+
+def test_a_page_that_sends_no_referrer_is_vouched_for_by_the_browser(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    browser.set_cookie("id_session", "A" * 43)
+    browser.post(
+        "/mine", {"reason": "kept words"}, headers={"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+    )
+    assert "kept words" in browser.text
+
+
+def test_no_secret_comes_back_whatever_its_field_is_called(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    browser.post("/mine", {"client_secret": "s3cr3t-1", "recovery_code": "s3cr3t-2", "postcode": "10115"})
+    assert "s3cr3t" not in browser.text
+    assert "10115" in browser.text
+    assert "Passwords are not kept" in browser.text
+
+
+def test_what_is_entered_is_shown_as_text(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    browser.post("/mine", {"reason": '"><script>alert(1)</script>', '"><b>': "\n</textarea><script>"})
+    assert "<script>" not in browser.text
+    assert "<b>" not in browser.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/path/a%3Fb", "/path/a%23b", "/path/a%25b", "/path/%5Cevil.test", "/path/a%0Ab", "/path/%D1%8F"]
+)
+def test_an_odd_path_is_the_same_path_on_the_way_back(sample_app: Flask, path: str) -> None:
+    browser = Browser(sample_app)
+    browser.get(f"{path}?x=1")
+    back = browser.query()["continue"]
+    assert safe_path(back) == back == f"{path}?x=1"
+    browser.post(f"{path}?x=1", {"reason": "kept"})
+    assert forms_of(browser.text)[0].action == f"{path}?x=1"
+
+
+def test_no_link_of_an_unknown_page_leads_to_another_host(sample_app: Flask) -> None:
+    for path in ("//evil.test/x", "/%5Cevil.test", "//%5C/evil.test"):
+        page = sample_app.test_client().get(path, headers={"Accept": "text/html"})
+        assert page.status_code in (404, 308)
+        assert 'href="//' not in page.text
+        assert 'href="/\\' not in page.text
+
+
+def test_an_api_that_would_take_a_cookie_is_not_served(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    sign_in_copy(browser, sample_app)
+    page = browser.get("/api/v1/cookie")
+    assert page.status_code == 500
+    assert "authenticate here" not in page.text
+
+
+def test_forms_from_before_a_change_of_the_secret_key_are_accepted(
+    sample_settings: sample.SampleSettings,
+) -> None:
+    spec = importlib.util.spec_from_file_location("tests.libs.sample_rotated", sample.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    rotated = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rotated)
+    old = rotated.create_app(sample_settings)
+    browser = Browser(old)
+    browser.post("/limited", {})
+    token = dict(forms_of(browser.text)[0].fields)["csrf_token"]
+    cookie = browser.cookie("id_browser")
+    assert cookie is not None
+    changed = dataclasses.replace(
+        sample_settings,
+        SECRET_KEY=secrets.token_urlsafe(48),
+        SECRET_KEY_FALLBACKS=(secrets.token_urlsafe(48), sample_settings.SECRET_KEY),
+    )
+    spec.loader.exec_module(rotated)
+    browser = Browser(rotated.create_app(changed), ip="203.0.113.200")
+    browser.set_cookie("id_browser", cookie)
+    assert browser.post("/limited", {"csrf_token": token}).status_code == 200

@@ -4,7 +4,6 @@ import os
 import time
 
 import pytest
-import redis
 from flask import Flask
 
 from libs.guard import ratelimit, single_use
@@ -90,28 +89,19 @@ def test_limits_are_found_and_reset_for_one_address(sample_app: Flask) -> None:
     assert list(ratelimit.find_keys(parts.redis, parts.settings, ip="10.0.0.11"))
 
 
-def test_with_redis_away_limits_count_here_at_a_quarter(
-    sample_app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limiter = sample.limiter.limiter
-    storage = limiter.storage
-    away = redis.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
-    scripts = [name for name in vars(storage) if name.startswith("lua_")]
-    assert scripts, "the storage of limits has changed its shape"
+def test_the_wait_is_the_one_of_the_limit_that_was_met(sample_app: Flask) -> None:
+    browser = Browser(sample_app, ip="203.0.113.10")
+    token = csrf_of(browser)
+    for _ in range(2):
+        browser.post("/limited-by-the-hour", {"csrf_token": token})
+    assert browser.status == 429
+    assert 60 < int(browser.page.headers["Retry-After"]) <= 3601
 
-    def refuse(*_: object, **__: object) -> None:
-        away.ping()
 
-    for name in scripts:
-        monkeypatch.setattr(storage, name, refuse)
-    monkeypatch.setattr(storage, "check", lambda: False)
-    try:
-        browser = Browser(sample_app, ip="203.0.113.77")
-        token = csrf_of(browser)
-        statuses = [browser.post("/limited", {"csrf_token": token}).status_code for _ in range(3)]
-        assert statuses == [200, 429, 429], "three a minute become one"
-    finally:
-        limiter._storage_dead = False
+@pytest.mark.parametrize("allowance", ["10/minute", "5 per minute; 20 per hour", "many per minute", ""])
+def test_an_allowance_that_cannot_be_quartered_is_refused_when_it_is_declared(allowance: str) -> None:
+    with pytest.raises(AssertionError):
+        sample.limiter.limit("login", allowance)
 
 
 def csrf_of(browser: Browser) -> str:

@@ -103,6 +103,38 @@ def test_an_event_that_keeps_failing_is_parked_and_can_be_tried_again(sample_app
     assert notes(sample_app, f"handled {event.application_id}") == 1
 
 
+def test_a_handler_that_the_database_stops_each_time_is_parked_too(
+    sample_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement or lock time-out is an answer of the database, not its absence."""
+
+    def too_slow(_event: object) -> None:
+        sample.db.session.execute(sa.text("SET LOCAL statement_timeout = 5"))
+        sample.db.session.execute(sa.text("SELECT pg_sleep(5)"))
+
+    monkeypatch.setattr(sample.inbox, "_handlers", {AccountOpened: too_slow})
+    envelope = envelope_of(sample_app, opened(), "account")
+    with sample_app.app_context():
+        assert [sample.inbox.receive(envelope) for _ in range(8)] == ["received"] * 7 + ["parked"]
+        monkeypatch.undo()
+        assert sample.inbox.retry(uuid.UUID(envelope["event_id"])) == "handled"
+
+
+def test_an_event_that_finds_no_database_is_left_to_its_producer(
+    sample_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(_event: object) -> None:
+        sample.db.session.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    monkeypatch.setattr(sample.inbox, "_handlers", {AccountOpened: cut_off})
+    envelope = envelope_of(sample_app, opened(), "account")
+    with sample_app.app_context():
+        with pytest.raises(sa.exc.OperationalError):
+            sample.inbox.receive(envelope)
+        monkeypatch.undo()
+        assert sample.inbox.receive(envelope) == "handled"
+
+
 def test_an_unknown_event_is_parked_at_once_and_never_dropped(sample_app: Flask) -> None:
     assert receive(sample_app, SignInThreatened(sub="x", cause="theft"), "oidc") == "parked"
 

@@ -1,10 +1,15 @@
 """Health, metrics, logs."""
 
+import logging
 import threading
 import time
+from collections.abc import Callable
 
+import pytest
+import sqlalchemy as sa
 from flask import Flask
 
+from libs.observe import health
 from libs.observe.health import Component, Probe, health_report
 from libs.observe.logs import redact
 from libs.observe.metrics import Metrics, World, exposition
@@ -22,7 +27,9 @@ def test_health_names_what_it_looked_at(sample_app: Flask) -> None:
     assert report["version"].startswith("1.0.0")  # type: ignore[index]
 
 
-def test_a_hung_check_counts_as_failed_and_holds_nobody_up() -> None:
+def test_a_hung_check_counts_as_failed_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(health, "PROBE_INTERVAL_S", 0.1)
     release = threading.Event()
     started: list[int] = []
 
@@ -34,7 +41,9 @@ def test_a_hung_check_counts_as_failed_and_holds_nobody_up() -> None:
     probe = Probe({"database": hang, "cache": lambda: Component("cache")}, {"database": "unhealthy"})
     rows = {row.name: row.status for row in probe.components()}
     assert rows == {"database": "unhealthy", "cache": "healthy"}
-    time.sleep(2.2)
+    seen = probe._result[0]
+    while probe._result[0] == seen:
+        time.sleep(0.02)
     assert len(started) == 1, "a check that hangs is not started again and again"
     release.set()
 
@@ -118,6 +127,88 @@ def test_secrets_never_reach_a_record() -> None:
     assert "abc" not in text
     assert record["nested"]["token_type"] == "Bearer"
     assert record["kid"] == "k1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /x?access_token=hunter2&y=1",
+        "id_token_hint=hunter2",
+        "login(password='hunter2')",
+        '{"client_secret": "hunter2"}',
+        "{'code_verifier': 'hunter2', 'x': 1}",
+        "redis://:hunter2@10.0.0.1/0",
+        "DETAIL:  Failing row contains (1, a@b.test, hunter2).",
+        "DETAIL:  Key (token_hash)=(hunter2) already exists.",
+    ],
+)
+def test_secrets_inside_a_text_are_found_by_their_look(text: str) -> None:
+    assert "hunter2" not in redact(text)
+
+
+def test_secrets_in_lists_and_bytes_are_found_and_plain_facts_stay() -> None:
+    record = redact(
+        {
+            "recovery_codes": ["hunter2"],
+            "user_code": "hunter2",
+            "password": b"hunter2",
+            "raw": b"token=hunter2",
+            "status_code": "200",
+            "error_code": "x",
+            "tokens_ended": 3,
+        }
+    )
+    assert "hunter2" not in str(record)
+    assert (record["status_code"], record["error_code"], record["tokens_ended"]) == ("200", "x", 3)
+
+
+def test_a_trace_of_another_librarys_logger_is_kept(sample_app: Flask, log_text: Callable[[], str]) -> None:
+    try:
+        raise ValueError("the reason")
+    except ValueError as error:
+        told = (type(error), error, error.__traceback__)
+    logging.getLogger("some.library").error("it failed", exc_info=told)
+    assert "ValueError: the reason" in log_text()
+
+
+def test_a_row_that_postgresql_refuses_is_not_printed(sample_app: Flask, log_text: Callable[[], str]) -> None:
+    marker = f"private-{time.time_ns()}"
+    with sample_app.app_context(), pytest.raises(sa.exc.IntegrityError) as caught:
+        sample.db.session.execute(sa.insert(sample.Note).values(id=None, text=marker))
+    assert marker in str(caught.value), "PostgreSQL quotes the row"
+    logging.getLogger("any").error("it failed", exc_info=caught.value)
+    assert "IntegrityError" in log_text()
+    assert marker not in log_text()
+
+
+def test_who_asks_as_the_probe_falls_idle_is_not_slept_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last caller comes between the probe's last look at the clock and its sleep."""
+    probe = Probe({"cache": lambda: Component("cache")})
+
+    class Clock(float):
+        def __rsub__(self, now: float) -> float:
+            # The probe has just decided that nobody asks any more.
+            probe._last_asked = now
+            probe._asked.set()
+            return 1e9
+
+    assert probe.components()[0].status == "healthy"
+    asked = probe._result[0]
+    probe._last_asked = Clock()
+    deadline = time.monotonic() + 5
+    while probe._result[0] == asked and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert probe._result[0] > asked
+
+
+def test_moments_are_not_added_up() -> None:
+    first, second = Metrics("account"), Metrics("oidc")
+    line = next(
+        line
+        for line in exposition([first.registry, second.registry]).decode().splitlines()
+        if line.startswith("id_auth_login_attempts_created ")
+    )
+    assert float(line.split()[1]) <= time.time()
 
 
 def test_the_audit_says_who_did_what_without_secrets(sample_app: Flask) -> None:

@@ -127,3 +127,42 @@ def test_a_request_can_be_found_in_the_logs_by_its_id(sample_app: Flask, log_tex
 def test_a_request_id_that_is_no_id_is_replaced(sample_app: Flask) -> None:
     page = Browser(sample_app).get("/open", headers={"X-Request-ID": 'x"; evil'})
     assert page.headers["X-Request-ID"] != 'x"; evil'
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/keep", {"text": "a\x00b"}),
+        ("/keep", {"text": "half a pair \ud800"}),
+        ("/keep?id=99999999999999999999", {"text": "x"}),
+    ],
+)
+def test_what_no_column_can_keep_is_the_senders_mistake(
+    sample_app: Flask, path: str, body: dict[str, str]
+) -> None:
+    page = Browser(sample_app).post(path, json=body)
+    assert page.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status"),
+    [
+        ("HEAD", "/open", {}, 200),
+        ("HEAD", "/nowhere", {}, 404),
+        ("OPTIONS", "/open", {}, 200),
+        ("DELETE", "/open", {}, 405),
+        ("POST", "/keep", {"data": "text", "content_type": "text/plain"}, 415),
+        ("POST", "/keep", {"data": b"x" * (1024 * 1024 + 1), "content_type": "application/json"}, 413),
+        ("POST", "/limited", {"data": {"a": "x" * (1024 * 1024 + 1)}}, 413),
+    ],
+)
+def test_every_refusal_is_a_page_in_the_readers_language(
+    sample_app: Flask, method: str, path: str, options: dict[str, object], status: int
+) -> None:
+    page = Browser(sample_app).open(path, method=method, headers={"Accept-Language": "ru"}, **options)
+    assert page.status_code == status
+    if status >= 400 and method != "HEAD":
+        assert '<html lang="ru">' in page.text
+        assert not set("abcdefghij") & set(page.text.split("<h1>")[1].split("</h1>")[0])
+    if status == 405:
+        assert "GET" in page.headers["Allow"]

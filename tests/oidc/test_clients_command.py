@@ -137,6 +137,12 @@ def test_a_public_client_is_not_made_confidential_without_a_secret(app: Flask) -
     assert result.exit_code == 1
 
 
+def test_a_name_that_cannot_be_stored_is_refused_in_a_change_too(app: Flask) -> None:
+    result = run_command(app, "clients", "update", create(app)["client_id"], "--name", "a\x00b")
+    assert result.exit_code == 1
+    assert "Give it a name" in result.output
+
+
 def test_secrets_are_rotated_and_verified(app: Flask) -> None:
     made = create(app)
 

@@ -1,7 +1,9 @@
 """Revoking: each cause ends grants as far as the design's table says, in whatever order events come."""
 
+import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -96,6 +98,50 @@ def test_a_code_that_waits_is_ended_too(
     assert error_of(client.redeem(code)) == (400, "invalid_grant")
 
 
+@pytest.mark.parametrize("scope", [BOUND, OFFLINE])
+def test_no_code_comes_of_a_sign_in_that_ended_since_it_was_read(
+    app: Flask, browser: Browser, client: RelyingParty, scope: str
+) -> None:
+    now = int(time.time())
+    person = sign_in_copy(browser, app, auth_time=now - 60)
+    receive(app, revoked(person, cause="sessions_revoked", sids=None, not_before=now - 30), "account")
+    receive(app, revoked(person, cause="sessions_revoked", sids=None, not_before=now - 90), "account")
+    client.ask(browser, scope=scope)
+    browser.fill(button="allow")
+    browser.get(browser.location)
+    assert urlsplit(browser.location).path == "/login", "its copy is not deleted yet, and yet it is over"
+    assert browser.query()["fresh_after"] == str(now - 30)
+    silent = client.answer(browser, scope=scope, prompt="none")
+    assert (silent["error"], silent["iss"]) == ("login_required", parts_of(app).settings.PUBLIC_URL)
+    sign_in_copy(browser, app, sub=person.sub, auth_time=now - 30)
+    assert lives(client, client.tokens(browser, scope=scope)), "a new one goes on, in that very second too"
+
+
+def test_a_code_being_issued_and_the_end_of_all_access_wait_for_each_other(
+    app: Flask, browser: Browser, client: RelyingParty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.oidc.protocol.authorization import codes
+
+    now = int(time.time())
+    person = sign_in_copy(browser, app, auth_time=now - 60)
+    event = revoked(person, cause="sessions_revoked", sids=None, not_before=now - 30)
+    ends = threading.Thread(target=receive, args=(app, event, "account"))
+    check = codes.access_revoked_before
+
+    def slow_check(sub: str) -> int:
+        found = check(sub)
+        ends.start()
+        ends.join(timeout=0.5)
+        assert ends.is_alive(), "it waits until the grant is stored"
+        return found
+
+    monkeypatch.setattr(codes, "access_revoked_before", slow_check)
+    code = client.code(browser)
+    ends.join(timeout=10)
+    assert not ends.is_alive()
+    assert error_of(client.redeem(code)) == (400, "invalid_grant")
+
+
 def test_a_denial_works_before_the_event_arrives(
     app: Flask, browser: Browser, person: Session, client: RelyingParty
 ) -> None:
@@ -135,9 +181,10 @@ def test_staff_end_a_persons_tokens_by_command(
     assert error_of(client.refresh(tokens["refresh_token"])) == (400, "invalid_grant")
     entries = run_command(app, "audit", "list", "--target", f"user:{person.sub}").output
     assert "tokens.revoked" in entries
-    unknown = run_command(app, "tokens", "revoke", "--user", "nobody@people.test")
-    assert unknown.exit_code == 1
-    assert "Nobody with this address" in unknown.output
+    for address in ("nobody@people.test", "a\x00b@people.test", "x" * 9000):
+        unknown = run_command(app, "tokens", "revoke", "--user", address)
+        assert unknown.exit_code == 1
+        assert "Nobody with this address" in unknown.output
 
 
 def test_old_rows_are_cleared_in_batches_and_living_ones_stay(

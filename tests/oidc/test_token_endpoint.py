@@ -18,6 +18,23 @@ def test_get_is_refused(app: Flask, client: RelyingParty) -> None:
     assert http(app).get(f"/oauth2/token?{query}", base_url=ORIGIN).status_code == 405
 
 
+@pytest.mark.parametrize("path", ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_another_method_is_refused_in_json(app: Flask, path: str, method: str) -> None:
+    response = http(app).open(path, method=method, base_url=ORIGIN, headers={"Accept": "text/html"})
+    assert error_of(response) == (405, "invalid_request")
+    assert response.headers["Allow"] == "POST"
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/userinfo"]
+)
+def test_a_body_that_is_too_long_is_the_senders_fault(app: Flask, path: str) -> None:
+    response = http(app).post(path, base_url=ORIGIN, data={"token": "x" * 3_000_000})
+    assert error_of(response) == (413, "invalid_request")
+
+
 def test_parameters_in_the_query_are_refused(browser: Browser, person: Session, client: RelyingParty) -> None:
     code = client.code(browser)
     form = {"grant_type": "authorization_code", "redirect_uri": client.redirect_uri}

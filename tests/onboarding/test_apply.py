@@ -206,6 +206,25 @@ def test_many_applications_from_one_network_are_slowed_down(onboarding_app: Flas
     assert list(redis.scan_iter("*rl:register:ip:198.51.100.7:*"))
 
 
+UNSEEN = ("\u00ad", "\u200b")
+"""Signs that the rules of domain names pass over."""
+
+
+def test_an_address_is_not_flooded_with_mails_however_it_is_spelled(onboarding_app: Flask) -> None:
+    email = steps.new_email()
+    local = email.partition("@")[0]
+    spellings = [f"{local}@{'people' + unseen * count}.test" for unseen in UNSEEN for count in range(6)]
+    statuses = []
+    for number, spelling in enumerate(spellings):
+        browser = Browser(onboarding_app)
+        browser.fill(
+            f"/apply?token={number}", email=spelling, name="Ada Lovelace", why=f"Reason number {number}"
+        )
+        statuses.append(browser.status)
+    assert statuses == [303] * 10 + [429] * 2
+    assert len(steps.mails(onboarding_app, email)) == 10
+
+
 # -- known and unknown addresses ----------------------------------------------------------------------------
 
 
@@ -384,6 +403,8 @@ def test_a_forged_host_changes_no_link(onboarding_app: Flask) -> None:
         ("//evil.test", None),
         ("/\\evil.test", None),
         ("/a%00b", None),
+        ("/" + "x" * 499, "/" + "x" * 499),
+        ("/" + "x" * 500, None),
         ("", None),
     ],
 )

@@ -44,6 +44,21 @@ def test_show_finds_the_address_in_any_case(onboarding_app: Flask) -> None:
     assert "state: submitted" in result.output
 
 
+def test_show_finds_a_domain_in_its_own_letters(onboarding_app: Flask) -> None:
+    email = f"ada-{uuid.uuid4().hex[:8]}@пример.рф"
+    steps.apply(onboarding_app, email)
+    result = run_command(onboarding_app, "applications", "show", email)
+    assert result.exit_code == 0
+    assert "xn--e1afmkfd.xn--p1ai" in result.output
+
+
+@pytest.mark.parametrize("email", ["", "nobody", "a@b@c", "a\udcff@people.test"])
+def test_what_is_no_address_is_said_so(onboarding_app: Flask, email: str) -> None:
+    result = run_command(onboarding_app, "applications", "show", email)
+    assert result.exit_code in (1, 2)
+    assert "Error: " in result.output
+
+
 @pytest.mark.parametrize("name", ["show", "approve", "reject", "activation-link", "activate"])
 def test_an_unknown_address_fails_with_a_sentence(onboarding_app: Flask, name: str) -> None:
     result = run_command(onboarding_app, "applications", name, "nobody@people.test")

@@ -11,9 +11,16 @@ from libs.database import utcnow
 from libs.messaging.events import AccountOpened
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
+from services.account.flows.password_links import open_account
 from services.account.flows.passwords import passwords, store_first_password
 from services.account.flows.sessions import SignIn, begin_session
-from services.account.flows.users import ApplicationTaken, create_user, lock_user, mark_email_verified
+from services.account.flows.users import (
+    ApplicationTaken,
+    EmailTaken,
+    create_user,
+    lock_user,
+    mark_email_verified,
+)
 from services.account.models import PasswordCredential, PasswordLink, User
 
 
@@ -50,8 +57,10 @@ def enrol(
 ) -> SignIn:
     """Open the account of an application with a password, and sign its owner in.
 
-    `is_email_verified` says whether the link that led here was mailed to the address. Where staff opened the account already,
-    this gives it its first password. Repeating it with the same password signs in again and changes nothing.
+    `is_email_verified` says whether the link that led here was mailed to the address. Where staff opened the
+    account already, this gives it its first password. Repeating it with the same password signs in again and
+    changes nothing. Where the address has an account already, a proven address closes the application: it has
+    become that account, which keeps its password, roles and name.
     Raises AlreadyEnrolled for another password, PasswordRefused, TooBusy, EmailTaken.
     """
     mine = User.application_id == application_id
@@ -77,10 +86,17 @@ def enrol(
             )
             outbox.record(AccountOpened(sub=user.sub, application_id=application_id))
             return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
-    except ApplicationTaken:
-        # Somebody, most often the same person pressing twice, was faster.
+    except (ApplicationTaken, EmailTaken):
         known = _known(mine)
-        assert known is not None
+        if known is None:
+            # The address is that of an account which did not come from this application.
+            if is_email_verified:
+                with acting_as(f"applicant:{application_id}"):
+                    open_account(
+                        application_id=application_id, email=email, name=name, locale=locale, roles=roles
+                    )
+            raise
+        # Somebody, most often the same person pressing twice, was faster.
         if known.hash is None:
             return _give_password(
                 known, password, hashed, is_email_verified=is_email_verified, user_agent=user_agent, held=held

@@ -38,7 +38,7 @@ class LinkExpired(LinkNotValid):
 
 
 def open_account(*, application_id: str, email: str, name: str, locale: str, roles: Sequence[str]) -> None:
-    """Open an account without a password for a person whom staff activated, and mail the link that sets one.
+    """Open an account without a password for an approved person, and mail the link that sets one.
 
     The address is not confirmed until its owner uses that link. Activating again mails a fresh link while there is
     no password. Who has an account of this address keeps it as it is; the application becomes that account.
@@ -61,6 +61,12 @@ def open_account(*, application_id: str, email: str, name: str, locale: str, rol
             )
         elif user.application_id is None:
             user.application_id = application_id
+            audit.record(
+                "user.application_joined",
+                target=f"user:{user.sub}",
+                before={"application_id": None},
+                after={"application_id": application_id},
+            )
         outbox.record(AccountOpened(sub=user.sub, application_id=application_id))
         has_password = session.get(PasswordCredential, user.id, populate_existing=True) is not None
         if is_new or (not has_password and user.is_active):
@@ -147,22 +153,21 @@ def set_first_password(
 
 def ask_for_fresh_link(*, token: str) -> None:
     """Mail a new link to the owner of an expired one, to the address it went to. Raises LinkNotValid."""
-    try:
-        look_at_link(token=token)
-        return  # still good: there is nothing to replace
-    except LinkExpired:
-        pass
     with db.transaction() as session:
         user = session.scalar(
             sa.select(User)
             .join(PasswordLink, PasswordLink.user_id == User.id)
-            .where(PasswordLink.token_digest == single_use.digest(token), PasswordLink.used_at.is_(None))
+            .where(PasswordLink.token_digest == single_use.digest(token))
             .with_for_update(key_share=True, of=User)
             .execution_options(populate_existing=True)
         )
-        if user is None or not user.is_active:
+        if user is None:
             raise LinkNotValid
-        _mail_link(session, user)
+        try:
+            # Under the lock: of two presses side by side the second finds the link replaced.
+            look_at_link(token=token)
+        except LinkExpired:
+            _mail_link(session, user)
 
 
 def clear_old_links() -> int:

@@ -24,9 +24,10 @@ bp = Blueprint("enrolment", __name__)
 STEP = "enrolment"
 
 
-def enrolling_person() -> str | None:
+def enrolling_application() -> str | None:
+    """Whose tries are counted here: not the address's, which a stranger at the sign-in page could use up."""
     step = _open_step()
-    return step["email"] if step else None
+    return step["application_id"] if step else None
 
 
 @bp.get("/enrol")
@@ -52,7 +53,7 @@ def show() -> ResponseReturnValue:
 
 @bp.post("/enrol")
 @limiter.limit("login", PER_ADDRESS)
-@limiter.limit("login", PER_ACCOUNT, by=enrolling_person)
+@limiter.limit("login", PER_ACCOUNT, by=enrolling_application)
 @public
 def set_password() -> ResponseReturnValue:
     step = _open_step()

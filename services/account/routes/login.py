@@ -101,4 +101,6 @@ def _form(*, email: str, error: str | None = None, is_again: bool = False) -> st
     if wanted_path().startswith("/oauth2/"):
         # The issuer may send the browser straight on to the app: a redirect of this form like any other.
         allow_form_target(wanted_path())
-    return render_template("login.html", email=email[:254], error=error, is_again=is_again)
+    return render_template(
+        "login.html", email=email[:254], error=error, is_again=is_again, wanted=wanted_path(default="")
+    )

@@ -88,10 +88,12 @@ def update_client(client_id: str, **changes: Any) -> Client:
     with db.transaction() as session:
         client = _lock(session, client_id)
         before = settings_of(client)
+        # Read before the changes: a query after them would send them to the database unchecked.
+        has_secret = bool(client.secrets)
         for name, value in changes.items():
             if value is not None:
                 setattr(client, name, _unique(value) if isinstance(value, (list, tuple)) else value)
-        if client.auth_method != "none" and not client.secrets:
+        if client.auth_method != "none" and not has_secret:
             raise InvalidClient(errors={"auth_method": lazy_gettext("A public client stays public.")})
         _check(client)
         session.flush()

@@ -15,7 +15,7 @@ from libs.people import denials
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.oidc.extensions import audit, db, outbox
-from services.oidc.flows.subjects import find_sub_by_email
+from services.oidc.flows.subjects import find_sub_by_email, remember_revocation
 from services.oidc.models import Grant
 
 log = get_logger("OIDC.revoking")
@@ -57,12 +57,14 @@ def end_stolen_family(grant_id: uuid.UUID, *, sub: str, client_id: str) -> None:
 def end_access(*, sub: str, sids: list[str] | None, cause: str, not_before: int) -> int:
     """Do what account's access_revoked asks, as far as its cause goes. Returns how many grants ended.
 
-    `not_before` is epoch seconds: with `sids` None, grants made after it stay, so that an event that
-    arrives late does not end what came of a new sign-in. A session named in `sids` is over for good.
+    `not_before` is epoch seconds: with `sids` None, what came of a sign-in after it stays, so that an event
+    that arrives late does not end it. A session named in `sids` is over for good.
     """
     which = [Grant.sub == sub, Grant.ended_at.is_(None)]
     if sids is None:
-        which.append(Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC))
+        # By the sign-in too: its last grant may be a moment younger than the event.
+        made_before = Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC)
+        which.append(sa.or_(made_before, Grant.auth_time < not_before))
     elif cause in ENDS_ONE_SESSION:
         which += [Grant.sid.in_(sids), ~Grant.is_offline]
     else:
@@ -70,6 +72,9 @@ def end_access(*, sub: str, sids: list[str] | None, cause: str, not_before: int)
         outliving = sa.and_(Grant.is_offline, Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC))
         which.append(sa.or_(Grant.sid.in_(sids), outliving))
     with db.transaction() as session:
+        if sids is None:
+            # First, and by its row's lock: a code being issued now is found below or finds this.
+            remember_revocation(sub=sub, before=not_before)
         # Locked in one order: two events about one person must not wait for each other.
         found = sa.select(Grant.id).where(*which).order_by(Grant.id).with_for_update()
         ended = session.execute(

@@ -32,8 +32,37 @@ def remember_subject(
         )
 
 
+def remember_revocation(*, sub: str, before: int) -> None:
+    """No grant may come of a sign-in of this person before then (epoch seconds); late events undo nothing.
+
+    Holds the person's row until the caller's transaction ends. Somebody not known yet gets one of version 0,
+    which any snapshot replaces.
+    """
+    values = {"version": 0, "status": "active", "roles": [], "claims": {}, "updated_at": utcnow()}
+    with db.transaction() as session:
+        session.execute(
+            insert(Subject)
+            .values(sub=sub, revoked_before=before, **values)
+            .on_conflict_do_update(
+                index_elements=[Subject.sub],
+                set_={"revoked_before": sa.func.greatest(Subject.revoked_before, before)},
+            )
+        )
+
+
+def access_revoked_before(sub: str) -> int:
+    """When all access of this person last ended, in epoch seconds; 0 for never.
+
+    Sound only after `remember_subject` in the same transaction: that locks the row, changed or not, so that
+    an end of access is either seen here or sees what the caller stores.
+    """
+    return db.session.execute(sa.select(Subject.revoked_before).where(Subject.sub == sub)).scalar_one()
+
+
 def find_sub_by_email(email: str) -> str | None:
     """Whose address this is, as far as the issuer has been told; None when nobody's."""
+    if "\x00" in email:
+        return None  # PostgreSQL knows no such text
     return db.session.execute(
         sa.select(Subject.sub)
         .where(sa.func.lower(Subject.claims["email"].astext) == email.strip().lower())

@@ -1,5 +1,6 @@
 """The authorization endpoint: a client's request comes in, and the person is led from step to step."""
 
+import dataclasses
 from urllib.parse import urlencode, urlsplit
 
 import redis
@@ -15,7 +16,7 @@ from libs.service import parts_of
 from services.oidc.extensions import limiter
 from services.oidc.flows.registered_clients import RegisteredClient, find_client
 from services.oidc.protocol.authorization.checks import CHECKS, AuthorizationRequest, Refused
-from services.oidc.protocol.authorization.codes import issue_code
+from services.oidc.protocol.authorization.codes import SignInRevoked, issue_code
 from services.oidc.protocol.authorization.decision import Step, next_step, sign_in_again
 from services.oidc.protocol.authorization.interactions import Interaction, Interactions, client_id_of
 from services.oidc.protocol.authorization.responses import code_response, error_response
@@ -77,6 +78,11 @@ def issue(interaction_id: str, session: sessions.Session) -> ResponseReturnValue
         return expired_page(find_client(client_id_of(interaction_id)))
     try:
         code = issue_code(interaction, session)
+    except SignInRevoked as revoked:
+        # Only a sign-in after that will do; whoever must not be asked hears login_required.
+        fresh_after = max(revoked.before, interaction.fresh_after or 0)
+        interactions().give_back(interaction_id, dataclasses.replace(interaction, fresh_after=fresh_after))
+        return to_path(interaction_id, interaction.ui_locales)
     except Exception:
         # Our failure must not cost the person their way back; should Redis be away too, the app starts again.
         try:

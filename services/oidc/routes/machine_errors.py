@@ -6,6 +6,7 @@ import redis
 import sqlalchemy.exc
 from flask import Blueprint, Response, json
 from flask_limiter.errors import RateLimitExceeded
+from werkzeug.exceptions import HTTPException
 
 from libs.guard.ratelimit import too_many
 from libs.observe.logs import correlation_id, get_logger
@@ -24,11 +25,18 @@ def answer_in_json(blueprint: Blueprint) -> None:
 
     @blueprint.errorhandler(sqlalchemy.exc.OperationalError)
     @blueprint.errorhandler(sqlalchemy.exc.InterfaceError)
+    @blueprint.errorhandler(sqlalchemy.exc.InternalError)  # a read-only server says this
     @blueprint.errorhandler(sqlalchemy.exc.TimeoutError)
     @blueprint.errorhandler(redis.RedisError)
     def _away(error: Exception) -> Response:
         log.error("store_away", error=type(error).__name__)
         return oauth_error(503, "temporarily_unavailable", retry_after=RETRY_AFTER_S)
+
+    @blueprint.errorhandler(HTTPException)
+    def _refused(error: HTTPException) -> Response:
+        # A body that is too long, say: raised wherever the request is first read.
+        status = error.code or 400
+        return oauth_error(status, "invalid_request" if status < 500 else "server_error")
 
     @blueprint.errorhandler(Exception)
     def _unexpected(error: Exception) -> Response:

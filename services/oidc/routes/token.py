@@ -11,14 +11,16 @@ from services.oidc.models import GRANTS
 from services.oidc.protocol.client_auth import UnknownClientError
 from services.oidc.protocol.keys import keys
 from services.oidc.protocol.server import known_client, server
-from services.oidc.routes.machine_errors import answer_in_json
+from services.oidc.routes.machine_errors import answer_in_json, oauth_error
 
 bp = Blueprint("token", __name__)
 answer_in_json(bp)
 log = get_logger("OIDC.token")
 
+OTHER_METHODS = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-@bp.post("/oauth2/token")
+
+@bp.post("/oauth2/token", provide_automatic_options=False)
 @limiter.limit("oidc_token", "1200 per minute")
 @protocol("clients prove themselves, or their codes by PKCE")
 def token() -> Response:
@@ -30,7 +32,7 @@ def token() -> Response:
     return response
 
 
-@bp.post("/oauth2/introspect")
+@bp.post("/oauth2/introspect", provide_automatic_options=False)
 @limiter.limit("oidc_token", "1200 per minute")
 @protocol("clients prove themselves by their secret")
 def introspect() -> Response:
@@ -38,12 +40,23 @@ def introspect() -> Response:
     return server.create_endpoint_response("introspection")
 
 
-@bp.post("/oauth2/revoke")
+@bp.post("/oauth2/revoke", provide_automatic_options=False)
 @limiter.limit("oidc_token", "1200 per minute")
 @protocol("clients prove themselves, or bear the token")
 def revoke() -> Response:
     """RFC 7009 §2."""
     return server.create_endpoint_response("revocation")
+
+
+@bp.route("/oauth2/token", methods=OTHER_METHODS, provide_automatic_options=False)
+@bp.route("/oauth2/introspect", methods=OTHER_METHODS, provide_automatic_options=False)
+@bp.route("/oauth2/revoke", methods=OTHER_METHODS, provide_automatic_options=False)
+@protocol("reads nothing and does nothing")
+def refuse_other_methods() -> Response:
+    """Programs that use the wrong method read JSON too (RFC 6749 §3.2, §5.2)."""
+    response = oauth_error(405, "invalid_request", error_description="This endpoint is called by POST.")
+    response.headers["Allow"] = "POST"
+    return response
 
 
 def _count() -> None:

@@ -16,9 +16,23 @@ from services.onboarding.schemas import AddressForm, ApplicationForm, first_erro
 bp = Blueprint("apply", __name__)
 bp.register_error_handler(LinkEnded, show_ended)
 
+LONGEST_CONTINUE = 500
+"""A longer way on is dropped: it travels in the ticket's address and then in a cookie, which hold 4 kB."""
 
-def _address_or_link() -> str | None:
-    return request.form.get("email") or request.args.get("token")
+
+def _address() -> str | None:
+    """The address whose mails are counted: one, however it is spelled."""
+    typed = request.form.get("email", "")
+    try:
+        address: str = AddressForm().load({"email": typed})["email"]
+    except ValidationError:
+        return typed or None
+    return address
+
+
+def _link_or_address() -> str | None:
+    """Whose mail is asked for again: of the link that brought here where there is one, as in the view."""
+    return request.args.get("token") or _address()
 
 
 @bp.get("/apply")
@@ -29,7 +43,7 @@ def show_form() -> str:
 
 @bp.post("/apply")
 @limiter.limit("register", "20 per minute")
-@limiter.limit("register", "10 per hour", by=_address_or_link)
+@limiter.limit("register", "10 per hour", by=_address)
 @public
 def submit() -> ResponseReturnValue:
     values = {name: request.form.get(name, "") for name in ("email", "name", "why")}
@@ -40,9 +54,15 @@ def submit() -> ResponseReturnValue:
     flow.submit(
         **answers,
         locale=current_language(),
-        continue_to=safe_path(request.args.get("continue"), default="") or None,
+        continue_to=_way_on(),
     )
     return redirect(url_for("apply.sent"), 303)
+
+
+def _way_on() -> str | None:
+    """Where the person wanted to go: a path of ours that is not too long to carry."""
+    path = safe_path(request.args.get("continue"), default="")
+    return path if path and len(path) <= LONGEST_CONTINUE and path.isascii() else None
 
 
 @bp.get("/apply/sent")
@@ -86,7 +106,7 @@ def show_again() -> str:
 
 @bp.post("/apply/again")
 @limiter.limit("register", "20 per minute")
-@limiter.limit("register", "10 per hour", by=_address_or_link)
+@limiter.limit("register", "10 per hour", by=_link_or_address)
 @public
 def again() -> ResponseReturnValue:
     """A fresh mail for an address, or for the application of the link that brought here."""

@@ -95,6 +95,7 @@ def upgrade() -> None:
     sa.Column('status', sa.Text(), nullable=False),
     sa.Column('roles', postgresql.ARRAY(sa.Text()), nullable=False),
     sa.Column('claims', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('revoked_before', sa.BigInteger(), server_default='0', nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
     sa.PrimaryKeyConstraint('sub', name=op.f('pk_subjects'))
     )

@@ -10,17 +10,25 @@ from libs.guard import single_use
 from libs.people.sessions import Session
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.subjects import remember_subject
+from services.oidc.flows.subjects import access_revoked_before, remember_subject
 from services.oidc.models import Grant
 from services.oidc.protocol.authorization.interactions import Interaction
 from services.oidc.scopes import OFFLINE_ACCESS
+
+
+class SignInRevoked(Exception):
+    """All of the person's sessions ended since this one was read; `before` is when, in epoch seconds."""
+
+    def __init__(self, before: int):
+        super().__init__()
+        self.before = before
 
 
 def issue_code(interaction: Interaction, session: Session) -> str:
     """Store what the person gave and return the code for it.
 
     The session's own claims are taken over, so that userinfo can answer before user_changed has arrived.
-    A grant without offline_access lives as long as the session can.
+    A grant without offline_access lives as long as the session can. Raises SignInRevoked.
     """
     settings = parts_of(current_app).settings
     now = utcnow()
@@ -35,6 +43,9 @@ def issue_code(interaction: Interaction, session: Session) -> str:
             roles=session.roles,
             claims=session.claims,
         )
+        revoked_before = access_revoked_before(session.sub)
+        if session.auth_time < revoked_before:
+            raise SignInRevoked(revoked_before)
         transaction.execute(
             sa.insert(Grant).values(
                 id=uuid7(),

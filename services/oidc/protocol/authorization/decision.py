@@ -75,6 +75,8 @@ def sign_in_again(interaction: Interaction, session: Session | None) -> Interact
         fresh_after = interaction.created_at
     elif interaction.max_age is not None:
         fresh_after = interaction.created_at - interaction.max_age
+    if interaction.fresh_after is not None:
+        fresh_after = max(fresh_after or 0, interaction.fresh_after)
     if fresh_after is not None and session is not None:
         fresh_after = max(fresh_after, session.auth_time + 1)
     return dataclasses.replace(interaction, fresh_after=fresh_after)
