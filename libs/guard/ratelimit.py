@@ -23,6 +23,7 @@ from libs.web.client_address import client_address
 from libs.web.problems import problem_response
 
 KEY_PREFIX = "id-limits"
+MAX_NAME_LENGTH = 1000
 _ALLOWANCE = re.compile(r"\d+ per (\d+ )?(second|minute|hour|day)s?")
 
 
@@ -31,7 +32,8 @@ def hashed_user(settings: Settings, name: str) -> str:
 
     Case and Unicode forms of one e-mail give one hash.
     """
-    folded = unicodedata.normalize("NFKC", name).strip().casefold()
+    # Cut first: normalising a megabyte of combining marks takes minutes.
+    folded = unicodedata.normalize("NFKC", name[:MAX_NAME_LENGTH]).strip().casefold()
     key = derive(settings.SECRET_KEY, "ratelimit")
     return hmac.new(key, folded.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
 

@@ -20,7 +20,7 @@ class EmailAddress(fields.Field[str]):
     """An address that can be put on an envelope: no quotes, comments, commas, spaces or line breaks."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        address = str(value).strip(" \t")
+        address = _bounded(value, LONGEST_EMAIL).strip(" \t")
         if not address:
             raise ValidationError(gettext("Enter your e-mail address."))
         local, _, domain = address.rpartition("@")
@@ -53,7 +53,7 @@ class Line(fields.Field[str]):
         self.longest, self.missing = longest, missing
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text = unicodedata.normalize("NFC", str(value)).strip(" \t")
+        text = unicodedata.normalize("NFC", _bounded(value, self.longest)).strip(" \t")
         if any(_is_unseen(character) for character in text):
             raise ValidationError(gettext("Use letters on one line, without control characters."))
         text = " ".join(text.split())
@@ -72,7 +72,8 @@ class Paragraphs(fields.Field[str]):
         self.longest, self.missing = longest, missing
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        lines = unicodedata.normalize("NFC", str(value)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        text = unicodedata.normalize("NFC", _bounded(value, self.longest))
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         text = "\n".join(
             "".join(character for character in line if character == "\t" or not _is_unseen(character))
             for line in lines
@@ -82,6 +83,14 @@ class Paragraphs(fields.Field[str]):
         if len(text) > self.longest:
             raise ValidationError(gettext("Use %(longest)s characters at most.", longest=self.longest))
         return text
+
+
+def _bounded(value: Any, longest: int) -> str:
+    """The text, unless it is far too long: normalising a megabyte of combining marks takes minutes."""
+    text = str(value)
+    if len(text) > 4 * longest:
+        raise ValidationError(gettext("Use %(longest)s characters at most.", longest=longest))
+    return text
 
 
 def _is_unseen(character: str) -> bool:

@@ -92,7 +92,11 @@ def test_ctrl_c_stops_everything_it_started_and_a_second_run_says_what_is_taken(
         from tests.running import ROOT
 
         run = subprocess.run(
-            [sys.executable, "-m", "gateway.launcher"], cwd=ROOT, env=second.environ, capture_output=True, text=True
+            [sys.executable, "-m", "gateway.launcher"],
+            cwd=ROOT,
+            env=second.environ,
+            capture_output=True,
+            text=True,
         )
         assert run.returncode == 1
         assert str(folder) in run.stderr

@@ -1,6 +1,7 @@
 """Asking to join."""
 
 import threading
+import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -416,3 +417,17 @@ def test_where_the_person_wanted_to_go_is_kept_when_it_is_ours(
     steps.confirm(onboarding_app, email)
     steps.approve(onboarding_app, email)
     assert press(onboarding_app, steps.link(onboarding_app, email, "activation_link"))["continue"] == kept
+
+
+@pytest.mark.parametrize("field", ["email", "name", "why"])
+def test_a_mountain_of_combining_marks_costs_next_to_nothing(onboarding_app: Flask, field: str) -> None:
+    """Unicode's normal form takes quadratic time on these: unbounded, this request would run for minutes."""
+    browser = Browser(onboarding_app)
+    browser.get("/apply")
+    token = dict(browser.find_form("apply", {})[0].fields)["csrf_token"]
+    values = {"email": steps.new_email(), "name": "Ada", "why": steps.WHY, "csrf_token": token}
+    values[field] = "a" + "\u0301\u0323" * 120_000
+    began = time.monotonic()
+    page = browser.post("/apply", values, content_type="multipart/form-data", headers={"Origin": ORIGIN})
+    assert page.status_code == 422
+    assert time.monotonic() - began < 20
