@@ -156,10 +156,6 @@ class Suite:
         """Stop a program for good, as an operator would; it is not started again by itself."""
         self._running.ask_about(program, "stopProcess", True)
 
-    def restart(self, program: str) -> None:
-        self.stop_program(program)
-        self.start_program(program)
-
     def signal(self, program: str, number: signal.Signals) -> None:
         """Send a signal to a program's first process; one that dies of it is started again."""
         self._running.ask_about(program, "signalProcess", str(int(number)))

@@ -80,7 +80,3 @@ class KeyRing:
             return AESGCM(key).decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], associated.encode())
         except (InvalidTag, ValueError):
             raise CannotOpen("changed, or sealed for another place") from None
-
-    def is_current(self, sealed: str) -> bool:
-        """Whether the text is sealed under the key that seals now."""
-        return sealed.partition(":")[0] == next(iter(self.keys))

@@ -13,7 +13,6 @@ from services.oidc.extensions import db
 
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 GRANTS = ("authorization_code", "refresh_token")
-KEY_STATES = ("next", "current", "previous", "retired")
 
 
 def _new_client_id() -> str:

@@ -1,10 +1,7 @@
 """People, browsers and broken Redis for account's tests."""
 
 import functools
-import shutil
 import socket
-import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +14,7 @@ import redis
 import sqlalchemy as sa
 from flask import Flask
 
+from gateway.servers import Redis
 from libs.people.handover import seal_ticket
 from libs.people.sessions import Session, copy_key, secret_digest
 from libs.service import parts_of
@@ -160,31 +158,15 @@ def redis_away(app: Flask) -> Iterator[Callable[[], None]]:
 @pytest.fixture
 def redis_full(app: Flask, tmp_path: Path) -> Iterator[None]:
     """The app's Redis is a real one that takes no more data; what it had is copied into it."""
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
-        pytest.skip("redis-server is not on this machine's PATH")
-    port = _free_port()
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(port=port, decode_responses=True, retry=None)
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            client.ping()
-            break
-        except redis.ConnectionError:
-            time.sleep(0.02)
-    client.config_set("maxmemory-policy", "noeviction")
+    server = Redis(tmp_path / "redis", durable=False).start(embedded=False)
+    client = redis.Redis.from_url(server.url(), decode_responses=True, retry=None)
     client.config_set("maxmemory", "1")
     parts = parts_of(app)
     real, parts.redis = parts.redis, client
     yield
     parts.redis = real
     client.close()
-    server.terminate()
-    server.wait(5)
+    server.stop()
 
 
 def _free_port() -> int:
