@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,6 +98,36 @@ class Database(SQLAlchemy):
     def after_commit(self, callback: Callable[[], Any]) -> None:
         """Run the callback once the transaction under way is committed; never when it is rolled back."""
         self.session().info["callbacks"].append(callback)
+
+    @contextmanager
+    def single_statements(self) -> Iterator[Session]:
+        """A session whose every statement stands alone: no BEGIN and COMMIT around one SELECT, one round trip each.
+
+        Inside a transaction that has begun this joins it: a request never waits for a second connection while it
+        holds a first.
+        """
+        session: Session = self.session()
+        if session.in_transaction():
+            yield session
+            return
+        with Session(self._autocommitting(), expire_on_commit=False) as own:
+            yield own
+
+    def fetch_all(self, statement: sa.Executable, parameters: Any = None) -> Sequence[sa.Row[Any]]:
+        """The rows of one statement, as they are now, without the ORM: for hot paths."""
+        session = self.session()
+        if session.in_transaction():
+            return session.execute(statement, parameters).all()
+        with self._autocommitting().connect() as connection:
+            return connection.execute(statement, parameters).all()
+
+    def fetch_one(self, statement: sa.Executable, parameters: Any = None) -> sa.Row[Any] | None:
+        """The only row of one statement, or None."""
+        rows = self.fetch_all(statement, parameters)
+        return rows[0] if rows else None
+
+    def _autocommitting(self) -> sa.Engine:
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def engine_options(settings: ServiceSettings) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from libs.commands import LIMIT, command, done, plain, show, show_one
 from libs.service import parts_of
 from libs.web.languages import DEFAULT, LANGUAGES
 from services.notification.flows import messages
-from services.notification.letters import LETTERS, letter_of, sample
+from services.notification.letters import LETTERS, letter_of
+from services.notification.letters.letter import sample
 from services.notification.models import Message
 from services.notification.writing import write
 

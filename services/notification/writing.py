@@ -12,7 +12,7 @@ from flask import current_app
 from flask_babel import force_locale
 
 from libs.service import parts_of
-from services.notification.letters import Button, Letter, Paragraph, Quotation, one_line
+from services.notification.letters.letter import Button, Letter, Paragraph, Quotation, one_line
 
 # What goes over the wire is plain ASCII, so that every server takes it.
 POLICY = SMTP.clone(cte_type="7bit")

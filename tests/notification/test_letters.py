@@ -3,7 +3,8 @@
 import pytest
 from flask import Flask
 
-from services.notification.letters import LETTERS, letter_of, sample
+from services.notification.letters import LETTERS, letter_of
+from services.notification.letters.letter import sample
 from services.notification.writing import write
 from tests.conftest import run_command
 from tests.notification.conftest import ask, deliver

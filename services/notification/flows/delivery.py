@@ -18,7 +18,8 @@ from libs.service import parts_of
 from libs.web.languages import DEFAULT, supported
 from services.notification.extensions import db, tasks
 from services.notification.flows import lifecycle, mailbox, messages, recipients
-from services.notification.letters import UnknownTemplate, UnusableContext, letter_of
+from services.notification.letters import UnknownTemplate, letter_of
+from services.notification.letters.letter import UnusableContext
 from services.notification.models import Attempt, Message
 from services.notification.transport import Outcome, hand_over
 from services.notification.writing import Mail, envelope, write

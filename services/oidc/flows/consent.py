@@ -8,12 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 from libs.database import utcnow
 from services.oidc.extensions import audit, db
 from services.oidc.models import Consent
-from services.oidc.reading import fetch_one
 
 
 def has_consented(*, sub: str, client_id: str, scopes: Iterable[str]) -> bool:
     """Whether the person has allowed the app all of these already."""
-    row = fetch_one(sa.select(Consent.scopes).where(Consent.sub == sub, Consent.client_id == client_id))
+    row = db.fetch_one(sa.select(Consent.scopes).where(Consent.sub == sub, Consent.client_id == client_id))
     return row is not None and set(scopes) <= set(row.scopes)
 
 

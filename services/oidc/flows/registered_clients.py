@@ -14,8 +14,8 @@ from authlib.oauth2.rfc6749 import ClientMixin
 
 from libs.database import utcnow
 from libs.guard.single_use import digest
+from services.oidc.extensions import db
 from services.oidc.models import Client, ClientSecret
-from services.oidc.reading import fetch_one
 
 CACHE_LIFETIME = timedelta(seconds=1)
 """A change to a client is seen by every process within this time."""
@@ -135,7 +135,7 @@ def _read(client_id: str) -> RegisteredClient | None:
         )
         .scalar_subquery()
     )
-    row = fetch_one(
+    row = db.fetch_one(
         sa.select(*Client.__table__.columns, secrets.label("secret_digests")).where(
             Client.client_id == client_id, Client.is_enabled
         )

@@ -10,11 +10,11 @@ from flask import current_app
 from libs.database import utcnow
 from libs.guard import single_use
 from libs.service import parts_of
+from services.oidc.extensions import db
 from services.oidc.flows.registered_clients import SECRET_METHODS, RegisteredClient
 from services.oidc.models import Grant, RefreshToken, Subject
 from services.oidc.protocol.liveness import is_denied, is_live, live_grant
 from services.oidc.protocol.tokens import read_access_token
-from services.oidc.reading import fetch_one
 
 SHOWN = ("iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "auth_time", "acr", "amr", "sid")
 
@@ -49,7 +49,7 @@ class Introspection(IntrospectionEndpoint):
 
 
 def _refresh_token(text: str, issuer: str) -> dict[str, Any] | None:
-    row = fetch_one(
+    row = db.fetch_one(
         sa.select(
             RefreshToken.created_at,
             RefreshToken.expires_at.label("idle_end"),

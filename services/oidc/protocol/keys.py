@@ -14,9 +14,9 @@ from joserfc.jwk import ECKey, RSAKey, import_key
 
 from libs.observe.logs import get_logger
 from libs.service import parts_of
+from services.oidc.extensions import db
 from services.oidc.flows.keys import ALGORITHMS, PUBLISHED, ensure_keys, open_private_key
 from services.oidc.models import SigningKey
-from services.oidc.reading import fetch_all
 
 log = get_logger("OIDC.keys")
 
@@ -100,7 +100,7 @@ class KeyStore:
 
     @staticmethod
     def _read() -> Any:
-        return fetch_all(
+        return db.fetch_all(
             sa.select(*SigningKey.__table__.columns)
             .where(SigningKey.state.in_(PUBLISHED))
             .order_by(SigningKey.created_at, SigningKey.kid)

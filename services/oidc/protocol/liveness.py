@@ -11,9 +11,9 @@ from libs.database import utcnow
 from libs.observe.logs import get_logger
 from libs.people import denials
 from libs.service import parts_of
+from services.oidc.extensions import db
 from services.oidc.flows.registered_clients import find_client
 from services.oidc.models import Grant, Subject
-from services.oidc.reading import fetch_one
 
 log = get_logger("OIDC.liveness")
 
@@ -40,7 +40,7 @@ def live_grant(claims: dict[str, Any]) -> Any:
         grant_id = uuid.UUID(claims["grant_id"])
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
-    row = fetch_one(_GRANT, {"grant_id": grant_id})
+    row = db.fetch_one(_GRANT, {"grant_id": grant_id})
     if row is None or not is_live(row) or find_client(row.client_id) is None:
         return None
     return None if is_denied(row, issued_at=claims["iat"]) else row

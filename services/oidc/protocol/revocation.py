@@ -11,12 +11,12 @@ from flask import current_app
 from libs.guard import single_use
 from libs.observe.logs import get_logger
 from libs.service import parts_of
+from services.oidc.extensions import db
 from services.oidc.flows.registered_clients import RegisteredClient
 from services.oidc.flows.revoking import end_grant
 from services.oidc.models import Grant, RefreshToken
 from services.oidc.protocol.client_auth import METHODS
 from services.oidc.protocol.tokens import read_access_token
-from services.oidc.reading import fetch_one
 
 log = get_logger("OIDC.revocation")
 
@@ -46,7 +46,7 @@ class Revocation(RevocationEndpoint):
         claims = read_access_token(token_string, issuer=parts_of(current_app).settings.PUBLIC_URL)
         if claims is not None:
             return Issued(uuid.UUID(claims["grant_id"]), claims["client_id"])
-        row = fetch_one(
+        row = db.fetch_one(
             sa.select(Grant.id, Grant.client_id)
             .join(RefreshToken, RefreshToken.grant_id == Grant.id)
             .where(RefreshToken.digest == single_use.digest(token_string))

@@ -1,0 +1,27 @@
+"""What we write to people: every letter by its name."""
+
+from services.notification.letters import joining, passwords, security
+from services.notification.letters.letter import Letter, one_line
+
+LETTERS: dict[str, type[Letter]] = {
+    letter.NAME: letter
+    for letter in (
+        joining.ConfirmAddress,
+        joining.ActivationLink,
+        joining.ApplicationRejected,
+        passwords.SetPassword,
+        security.SignInThreatened,
+    )
+}
+
+
+class UnknownTemplate(LookupError):
+    """No mail has this name."""
+
+
+def letter_of(template: str) -> type[Letter]:
+    """The letter of this name. Raises UnknownTemplate."""
+    try:
+        return LETTERS[template]
+    except KeyError:
+        raise UnknownTemplate(f"No mail is named {one_line(template)}.") from None

@@ -1,0 +1,89 @@
+"""What we write to people who ask to join."""
+
+from dataclasses import dataclass
+
+from flask_babel import gettext as _
+
+from services.notification.letters.letter import (
+    Block,
+    Button,
+    Letter,
+    Link,
+    Moment,
+    Paragraph,
+    Quotation,
+    Words,
+    in_words,
+)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConfirmAddress(Letter):
+    NAME = "confirm_address"
+
+    link: Link
+
+    def subject(self) -> str:
+        return _("Confirm your e-mail address")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _(
+                    "You asked to join UpdSpace with this address. Please confirm that it is yours, "
+                    "so that we can look at your application."
+                )
+            ),
+            Button(_("Confirm the address"), self.link),
+            Paragraph(_("If it was not you, ignore this mail: nothing more will happen without you.")),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ActivationLink(Letter):
+    NAME = "activation_link"
+
+    link: Link
+    expires_at: Moment
+
+    def subject(self) -> str:
+        return _("Welcome: your application is approved")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _("Your application to join UpdSpace is approved. One step is left: open your account.")
+            ),
+            Button(_("Open your account"), self.link),
+            Paragraph(
+                _(
+                    "The link works once, until %(moment)s. If that has passed, the page behind it offers a "
+                    "fresh one.",
+                    moment=in_words(self.expires_at),
+                )
+            ),
+            Paragraph(_("The link is yours alone: please do not pass this mail on.")),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ApplicationRejected(Letter):
+    NAME = "application_rejected"
+
+    reason: Words | None
+
+    def subject(self) -> str:
+        return _("About your application")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        blocks: list[Block] = [
+            Paragraph(
+                _(
+                    "Thank you for your interest in UpdSpace. We have looked at your application and cannot "
+                    "accept it this time."
+                )
+            )
+        ]
+        if self.reason:
+            blocks += [Paragraph(_("What our reviewer wrote about it:")), Quotation(self.reason)]
+        return blocks

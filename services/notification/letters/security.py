@@ -1,0 +1,60 @@
+"""What we write when something about an account's safety has changed: what it was, where, and "It wasn't me"."""
+
+from dataclasses import dataclass
+
+from flask_babel import gettext as _
+
+from services.notification.letters.letter import Block, Button, Letter, Link, Moment, Paragraph, in_words
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SecurityNotice(Letter):
+    """A change that its owner must hear of, whoever made it. Subclasses say what it was."""
+
+    moment: Moment
+    device: str
+    """Browser and system that it came from, in words; empty where nobody knows, as with staff."""
+    not_me: Link
+    """Whose button ends all sessions and starts a reset."""
+
+    def what(self) -> list[str]:
+        """What happened, a paragraph each."""
+        raise NotImplementedError
+
+    def blocks(self, public_url: str) -> list[Block]:
+        place = (
+            _("It happened on %(moment)s, from %(device)s.", moment=in_words(self.moment), device=self.device)
+            if self.device
+            else _("It happened on %(moment)s.", moment=in_words(self.moment))
+        )
+        return [
+            *(Paragraph(text) for text in self.what()),
+            Paragraph(place),
+            Paragraph(_("If it was you, there is nothing to do.")),
+            Button(_("It wasn't me"), self.not_me),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SignInThreatened(Letter):
+    NAME = "sign_in_threatened"
+
+    def subject(self) -> str:
+        return _("We ended an app's access to your account")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _(
+                    "Somebody tried to use your account with a sign-in key that an app had already used. "
+                    "The key may have been copied, so we ended the access that came with it."
+                )
+            ),
+            Paragraph(
+                _(
+                    "The app may ask you to sign in again; that is all right. Please see whether you know all "
+                    "the places where you are signed in, and change your password if you do not."
+                )
+            ),
+            Button(_("Look at your account"), f"{public_url}/account"),
+        ]
