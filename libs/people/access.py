@@ -1,8 +1,10 @@
 """Access: every route declares who may enter; nothing undeclared is served."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar, overload
 from urllib.parse import urlencode
 
 from flask import Flask, current_app, redirect, request
@@ -15,6 +17,8 @@ from libs.web.problems import Problem
 from libs.web.redirects import own_path
 
 View = TypeVar("View", bound=Callable[..., Any])
+STEP_UP_LIFETIME = timedelta(minutes=5)
+"""How long a sign-in counts as fresh."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Access:
     kind: str
     roles: tuple[str, ...] = ()
     why: str = ""
+    needs_fresh: bool = False
+    """Only a sign-in of the last STEP_UP_LIFETIME will do: for what cannot be undone, or opens more doors."""
 
 
 class NotAllowed(Problem):
@@ -49,14 +55,23 @@ def public(view: View) -> View:
     return _declare(view, Access("public"))
 
 
-def signed_in(view: View) -> View:
-    """Whoever has a sign-in session; others go to sign in and come back."""
-    return _declare(view, Access("signed_in"))
+@overload
+def signed_in(view: View) -> View: ...
+@overload
+def signed_in(*, fresh: bool) -> Callable[[View], View]: ...
+def signed_in(view: View | None = None, *, fresh: bool = False) -> Any:
+    """Whoever has a sign-in session; others go to sign in and come back. `fresh` asks for a recent one (step-up)."""
+
+    def declare(view: View) -> View:
+        return _declare(view, Access("signed_in", needs_fresh=fresh))
+
+    return declare if view is None else declare(view)
 
 
-def staff(*roles: str) -> Callable[[View], View]:
+def staff(*roles: str, fresh: bool = False) -> Callable[[View], View]:
     """Whoever holds one of the roles; `admin` always does. `staff()` means any role at all."""
-    return lambda view: _declare(view, Access("staff", roles or ("admin", "reviewer", "support")))
+    access = Access("staff", roles or ("admin", "reviewer", "support"), needs_fresh=fresh)
+    return lambda view: _declare(view, access)
 
 
 def protocol(why: str) -> Callable[[View], View]:
@@ -102,10 +117,17 @@ def init_access(app: Flask) -> None:
         set_actor(f"user:{session.sub}")
         if access.kind == "staff" and not session.has_role(*access.roles):
             raise NotAllowed
+        if access.needs_fresh and session.auth_time < (fresh_after := _fresh_after()):
+            return _ask_to_sign_in(fresh_after=fresh_after)
         return None
 
 
-def _ask_to_sign_in() -> ResponseReturnValue:
+def _fresh_after() -> int:
+    """Epoch seconds: what a sign-in must be as young as to count as fresh now."""
+    return int(time.time() - STEP_UP_LIFETIME.total_seconds())
+
+
+def _ask_to_sign_in(*, fresh_after: int | None = None) -> ResponseReturnValue:
     """To the sign-in page, by way of /login/resume when there is a cookie whose copy is missing.
 
     A POST gets its own form back, filled in, and signs in meanwhile: what was entered is not lost.
@@ -114,8 +136,10 @@ def _ask_to_sign_in() -> ResponseReturnValue:
     from libs.web.csrf import show_form_again
 
     parts = parts_of(current_app)
-    may_resume = sessions.has_cookie(parts.settings) and parts.name != "account"
     if request.method not in ("GET", "HEAD"):
-        return show_form_again(must_sign_in=True)
-    sign_in = "/login/resume?" if may_resume else "/login?"
-    return redirect(sign_in + urlencode({"continue": own_path()}), 303)
+        return show_form_again(must_sign_in=True, fresh_after=fresh_after)
+    wishes: dict[str, Any] = {"continue": own_path()}
+    if fresh_after is not None:
+        return redirect("/login?" + urlencode({**wishes, "fresh_after": fresh_after}), 303)
+    may_resume = sessions.has_cookie(parts.settings) and parts.name != "account"
+    return redirect(("/login/resume?" if may_resume else "/login?") + urlencode(wishes), 303)

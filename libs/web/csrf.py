@@ -101,11 +101,12 @@ def _nobody_is_known() -> bool:
         return True
 
 
-def show_form_again(*, must_sign_in: bool = False) -> ResponseReturnValue:
+def show_form_again(*, must_sign_in: bool = False, fresh_after: int | None = None) -> ResponseReturnValue:
     """The person's own entries in a form to send once more, with a fresh token; secrets are not repeated.
 
     Entries are shown only where the browser vouches that they came from a page of ours. What another site made
     a silent browser send must not become a form of ours that one press of a button makes valid.
+    `fresh_after` (epoch seconds) is what a new sign-in must be as young as, where the present one is too old.
     """
     from libs.service import parts_of
 
@@ -126,6 +127,7 @@ def show_form_again(*, must_sign_in: bool = False) -> ResponseReturnValue:
         action=own_path(),
         is_ours=is_ours,
         must_sign_in=must_sign_in,
+        fresh_after=fresh_after,
         lost_a_secret=lost_a_secret,
     )
     response = current_app.make_response((page, 403 if must_sign_in else 400))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import ClassVar
 
 from libs.settings import ServiceSettings, SettingsError
@@ -36,6 +37,17 @@ class AccountSettings(ServiceSettings):
     ENROLMENT_LIFETIME: timedelta = timedelta(hours=1)
     """How long the page that sets up an account stays usable after the handover."""
 
+    ATTEMPT_LIFETIME: timedelta = timedelta(minutes=10)
+    """How long a sign-in that passed its first step waits for the next."""
+    NOTICE_LIFETIME: timedelta = timedelta(days=7)
+    """How long the link "It wasn't me" of a security mail works."""
+    LOGIN_EVENTS_KEPT: timedelta = timedelta(days=90)
+    """How long the record of an attempt to sign in stays."""
+    DEVICES_KEPT: timedelta = timedelta(days=400)
+    """How long a person's browser is known without being used; as long as browsers keep a cookie."""
+    GEOIP_DATABASE: str = ""
+    """Path of a MaxMind database (mmdb) that knows countries; without one none is shown."""
+
     def check(self) -> None:
         super().check()
         if not 8 <= self.PASSWORD_MIN_LENGTH <= 64:
@@ -48,5 +60,7 @@ class AccountSettings(ServiceSettings):
             raise SettingsError("ARGON2_MEMORY_KIB must be at least 8 for each lane of ARGON2_PARALLELISM.")
         if self.HASHING_CONCURRENCY < 1:
             raise SettingsError("HASHING_CONCURRENCY must be at least 1.")
+        if self.GEOIP_DATABASE and not Path(self.GEOIP_DATABASE).is_file():
+            raise SettingsError("GEOIP_DATABASE must name a readable file, or nothing.")
         if self.SESSION_ABSOLUTE_LIFETIME < self.SESSION_IDLE_LIFETIME:
             raise SettingsError("SESSION_ABSOLUTE_LIFETIME must not be shorter than SESSION_IDLE_LIFETIME.")

@@ -1,7 +1,7 @@
 """account's own tasks; each is safe to run twice. gateway/schedule.py says when they run."""
 
 from services.account.extensions import tasks
-from services.account.flows import copies, password_links, sessions
+from services.account.flows import clearing, copies, new_devices, sessions
 
 
 @tasks.task
@@ -17,8 +17,19 @@ def fold_seen_sessions() -> None:
 
 
 @tasks.task
-def clear_expired_sessions() -> None:
-    """Daily: delete sessions that expired and links that are of no use, in bounded batches."""
-    sessions.clear_expired_sessions()
-    while password_links.clear_old_links():
+def tell_of_new_devices() -> None:
+    """Every 5 s: mail about sign-ins from devices that their owners have not used before."""
+    while new_devices.tell_of_new_devices() == new_devices.ROWS_PER_BATCH:
         pass
+
+
+@tasks.task
+def clear_expired_sessions() -> None:
+    """Daily: delete sessions that expired, in bounded batches."""
+    sessions.clear_expired_sessions()
+
+
+@tasks.task
+def clear_old_rows() -> None:
+    """Hourly: delete login events, links, attempts and devices that serve nobody any more, in bounded batches."""
+    clearing.clear_old_rows()

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from flask import Blueprint, Flask, jsonify, request
 from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import generate_csrf
 from sqlalchemy.orm import Mapped, mapped_column
 
 from libs.audit import Audit
@@ -58,6 +59,24 @@ def open_page() -> str:
 @signed_in
 def mine() -> str:
     return current_session().sub
+
+
+@bp.get("/sensitive")
+@signed_in(fresh=True)
+def sensitive() -> str:
+    return "sensitive"
+
+
+@bp.post("/sensitive")
+@signed_in(fresh=True)
+def do_sensitive() -> str:
+    return f"done: {request.form['reason']}"
+
+
+@bp.get("/sensitive-form")
+@signed_in
+def sensitive_form() -> str:
+    return str(generate_csrf())
 
 
 @bp.get("/desk")

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import secrets
+import time
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from flask import Flask
@@ -59,6 +61,31 @@ def test_staff_pages_open_to_their_role_and_to_admins_alone(sample_app: Flask) -
         browser = Browser(sample_app)
         sign_in_copy(browser, sample_app, roles=roles)
         assert browser.get("/desk").status_code == status, roles
+
+
+def test_a_sensitive_page_asks_for_a_sign_in_of_the_last_minutes(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    sign_in_copy(browser, sample_app, auth_time=int(time.time()) - 301)
+    page = browser.get("/sensitive")
+    assert page.status_code == 303
+    asked = dict(parse_qsl(urlsplit(page.headers["Location"]).query))
+    assert asked["continue"] == "/sensitive"
+    assert abs(int(asked["fresh_after"]) - (time.time() - 300)) < 30
+    sign_in_copy(browser, sample_app)
+    assert browser.get("/sensitive").text == "sensitive"
+
+
+def test_a_sensitive_form_sent_too_late_comes_back_filled_in(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    sign_in_copy(browser, sample_app)
+    token = browser.get("/sensitive-form").text
+    sign_in_copy(browser, sample_app, auth_time=int(time.time()) - 301)
+    browser.post("/sensitive", {"csrf_token": token, "reason": "kept words"})
+    assert browser.status == 403
+    assert "kept words" in browser.text
+    assert "/login?fresh_after=" in browser.text
+    sign_in_copy(browser, sample_app)
+    assert browser.fill(button="send-again").text == "done: kept words"
 
 
 def test_a_disabled_person_is_nobody(sample_app: Flask) -> None:

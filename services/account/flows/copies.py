@@ -48,7 +48,8 @@ def shared_session(row: SignInSession, user: User) -> Session:
         auth_time=int(row.auth_time.timestamp()),
         amr=list(row.amr),
         acr=row.acr,
-        roles=list(user.roles),
+        # Staff who must bring a second factor have no role until they did.
+        roles=[] if user.needs_second_factor and row.acr == "1" else list(user.roles),
         status=user.status,
         claims=claims_of(user),
         claims_version=user.version,

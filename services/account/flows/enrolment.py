@@ -11,9 +11,11 @@ from libs.database import utcnow
 from libs.messaging.events import AccountOpened
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
+from services.account.flows.factors import PASSWORD, find_standing
+from services.account.flows.login import AccountDisabled, Halfway, go_on
 from services.account.flows.password_links import open_account
 from services.account.flows.passwords import passwords, store_first_password
-from services.account.flows.sessions import SignIn, begin_session
+from services.account.flows.sessions import SignIn, StandingChanged, begin_session
 from services.account.flows.users import (
     ApplicationTaken,
     EmailTaken,
@@ -21,6 +23,7 @@ from services.account.flows.users import (
     lock_user,
     mark_email_verified,
 )
+from services.account.flows.visitor import Visitor
 from services.account.models import PasswordCredential, PasswordLink, User
 
 
@@ -52,9 +55,8 @@ def enrol(
     roles: Sequence[str],
     is_email_verified: bool,
     password: str,
-    user_agent: str = "",
-    held: Sequence[str] = (),
-) -> SignIn:
+    visitor: Visitor,
+) -> SignIn | Halfway:
     """Open the account of an application with a password, and sign its owner in.
 
     `is_email_verified` says whether the link that led here was mailed to the address. Where staff opened the
@@ -66,13 +68,11 @@ def enrol(
     mine = User.application_id == application_id
     known = _known(mine)
     if known is not None and known.hash is not None:
-        return _repeat(known, password=password, user_agent=user_agent, held=held)
+        return _repeat(known, password=password, visitor=visitor)
     passwords().check(password, context=[email, name])
     hashed = passwords().hash(password)
     if known is not None:
-        return _give_password(
-            known, password, hashed, is_email_verified=is_email_verified, user_agent=user_agent, held=held
-        )
+        return _give_password(known, password, hashed, is_email_verified=is_email_verified, visitor=visitor)
     try:
         with acting_as(f"applicant:{application_id}"), db.transaction() as session:
             user = create_user(
@@ -85,7 +85,7 @@ def enrol(
                 hashed_password=hashed,
             )
             outbox.record(AccountOpened(sub=user.sub, application_id=application_id))
-            return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
+            return begin_session(session, user=user, evidence=PASSWORD, method="enrolment", visitor=visitor)
     except (ApplicationTaken, EmailTaken):
         known = _known(mine)
         if known is None:
@@ -99,9 +99,9 @@ def enrol(
         # Somebody, most often the same person pressing twice, was faster.
         if known.hash is None:
             return _give_password(
-                known, password, hashed, is_email_verified=is_email_verified, user_agent=user_agent, held=held
+                known, password, hashed, is_email_verified=is_email_verified, visitor=visitor
             )
-        return _repeat(known, password=password, user_agent=user_agent, held=held)
+        return _repeat(known, password=password, visitor=visitor)
 
 
 Known = sa.Row[Any]
@@ -117,20 +117,22 @@ def _known(condition: sa.ColumnElement[bool]) -> Known | None:
         ).one_or_none()
 
 
-def _repeat(known: Known, *, password: str, user_agent: str, held: Sequence[str]) -> SignIn:
-    if not passwords().is_right(password, known.hash) or known.status != "active":
+def _repeat(known: Known, *, password: str, visitor: Visitor) -> SignIn | Halfway:
+    """Whoever has enrolled already is signed in as at any other time, with the right password alone."""
+    if not passwords().is_right(password, known.hash):
         raise AlreadyEnrolled
-    with db.transaction() as session:
-        user = lock_user(session, sub=known.sub)
-        credential = session.get(PasswordCredential, user.id, populate_existing=True)
-        if credential is None or credential.hash != known.hash or not user.is_active:
-            raise AlreadyEnrolled
-        return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
+    standing = find_standing(User.sub == known.sub, visitor=visitor)
+    if standing is None:
+        raise AlreadyEnrolled
+    try:
+        return go_on(standing, evidence=PASSWORD, method="enrolment", visitor=visitor, proof=known.hash)
+    except (AccountDisabled, StandingChanged):
+        raise AlreadyEnrolled from None
 
 
 def _give_password(
-    known: Known, password: str, hashed: str, *, is_email_verified: bool, user_agent: str, held: Sequence[str]
-) -> SignIn:
+    known: Known, password: str, hashed: str, *, is_email_verified: bool, visitor: Visitor
+) -> SignIn | Halfway:
     """The first password of an account that staff opened."""
     with db.transaction() as session:
         user = lock_user(session, sub=known.sub)
@@ -146,7 +148,6 @@ def _give_password(
                 audit.record("password.set", target=f"user:{user.sub}")
                 if is_email_verified:
                     mark_email_verified(user)
-            return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
-    raced = _known(User.sub == known.sub)
-    assert raced is not None
-    return _repeat(raced, password=password, user_agent=user_agent, held=held)
+    given = _known(User.sub == known.sub)
+    assert given is not None
+    return _repeat(given, password=password, visitor=visitor)

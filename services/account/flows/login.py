@@ -1,21 +1,27 @@
-"""Signing in with e-mail and password."""
+"""Signing in: the one road from a proven factor to a session, whatever the factor was."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import sqlalchemy as sa
-from flask import current_app
 from flask_babel import gettext, lazy_gettext
 
-from libs.observe.logs import get_logger
-from libs.service import parts_of
 from libs.web.problems import Problem
 from services.account.extensions import db
+from services.account.flows.attempts import AttemptEnded, spend, wait_for
+from services.account.flows.factors import PASSWORD, Evidence, KeptOut, Standing, find_standing
+from services.account.flows.login_events import count_attempt, record_failure
 from services.account.flows.passwords import TooBusy, passwords
-from services.account.flows.sessions import SignIn, begin_session
+from services.account.flows.sessions import SignIn, StandingChanged, begin_session
 from services.account.flows.users import normalise_email
-from services.account.models import PasswordCredential, User
+from services.account.flows.visitor import Visitor
+from services.account.models import PasswordCredential, SignInAttempt, User
 
-log = get_logger("account.login")
+LOOKS = 3
+"""How often a person who changes meanwhile is looked at anew."""
+QUIET_METHODS = ("enrolment", "link")
+"""Ways that come with a mail of their own: nobody is told of the device a second time."""
 
 
 class LoginRefused(Problem):
@@ -25,61 +31,192 @@ class LoginRefused(Problem):
 
 
 class AccountDisabled(LoginRefused):
-    """The password is right and the account is closed; only its owner learns this."""
+    """The proof is right and the account is closed; only its owner learns this."""
 
     slug = "account-disabled"
 
 
-def log_in(*, email: str, password: str, user_agent: str = "", held: Sequence[str] = ()) -> SignIn:
-    """Sign a person in on a browser that holds the session secrets `held`.
+@dataclass(frozen=True, kw_only=True)
+class Halfway:
+    """The first step is done; `needs` says what is missing. It opens nothing by itself."""
 
-    A known and an unknown address cost the same: one query, one hash. Raises LoginRefused, AccountDisabled,
-    TooBusy.
+    attempt_id: uuid.UUID
+    needs: str
+    """`second_factor` or `mail_code`."""
+
+
+def log_in(*, email: str, password: str, visitor: Visitor) -> SignIn | Halfway:
+    """Sign a person in with e-mail and password.
+
+    A known and an unknown address cost the same: one query, one hash, one row written.
+    Raises LoginRefused, AccountDisabled, KeptOut, TooBusy.
     """
-    parts_of(current_app).metrics.login_attempts.inc()
-    with db.transaction() as session:
-        # The connection goes back to the pool before the slow part.
-        found = session.execute(
-            sa.select(User.id, User.sub, User.status, PasswordCredential.hash)
-            .outerjoin(PasswordCredential, PasswordCredential.user_id == User.id)
-            .where(User.email_normalised == normalise_email(email))
-        ).one_or_none()
-    if not passwords().is_right(password, found.hash if found else None):
-        if found is None:
-            raise _refused("unknown_account")
-        raise _refused("bad_password" if found.hash else "not_activated")
-    assert found is not None
-    if found.status != "active":
-        raise _refused("disabled", AccountDisabled)
-    with db.transaction() as session:
-        current = session.execute(
-            sa.select(User, PasswordCredential)
-            .join(PasswordCredential, PasswordCredential.user_id == User.id)
-            .where(User.id == found.id)
-            .with_for_update(read=True, of=User)
-            .execution_options(populate_existing=True)
-        ).one_or_none()
-        # Between hash and lock the password may have been changed or the account disabled.
-        if current is None or current[1].hash != found.hash:
-            raise _refused("bad_password")
-        user, credential = current
+    count_attempt()
+    address = normalise_email(email)
+    mine = User.email_normalised == address
+    checked: str | None = None
+    for _ in range(LOOKS):
+        standing = _find(mine, method="password", visitor=visitor, typed=address)
+        stored = standing.password_hash if standing else None
+        if stored is None or stored != checked:
+            if not passwords().is_right(password, stored):
+                raise _wrong(standing, visitor=visitor, typed=address)
+            checked = stored
+        assert standing is not None and stored is not None
+        try:
+            done = go_on(standing, evidence=PASSWORD, method="password", visitor=visitor, proof=stored)
+        except StandingChanged:
+            continue
+        if passwords().needs_rehash(stored):
+            _rehash(standing.user, stored, password)
+        return done
+    raise TooBusy(gettext("Please try again in a moment."), retry_after=2)
+
+
+def sign_in(
+    condition: sa.ColumnElement[bool],
+    *,
+    evidence: Evidence,
+    method: str,
+    visitor: Visitor,
+    provider: str | None = None,
+) -> SignIn | Halfway:
+    """Sign in the person of this condition on `users`, who has just proven themselves by `evidence`.
+
+    Raises LoginRefused, AccountDisabled, KeptOut.
+    """
+    for _ in range(LOOKS):
+        standing = _find(condition, method=method, visitor=visitor)
+        if standing is None:
+            raise _refused("unknown_account", method=method, visitor=visitor)
+        try:
+            return go_on(standing, evidence=evidence, method=method, visitor=visitor, provider=provider)
+        except StandingChanged:
+            continue
+    raise TooBusy(gettext("Please try again in a moment."), retry_after=2)
+
+
+def go_on(
+    standing: Standing,
+    *,
+    evidence: Evidence,
+    method: str,
+    visitor: Visitor,
+    proof: str | None = None,
+    provider: str | None = None,
+) -> SignIn | Halfway:
+    """From a proven factor to a session, or to the step that is missing. Every way to sign in comes through here.
+
+    `proof` is the hash of the password that was entered: replaced meanwhile, it proves nothing any more.
+    Raises AccountDisabled; StandingChanged when the person has to be looked at anew.
+    """
+    user = standing.user
+    if not user.is_active:
+        raise _refused("disabled", AccountDisabled, method=method, visitor=visitor, user=user)
+    needs = _missing(standing, evidence)
+    if needs is not None:
+        attempt = wait_for(needs, user_id=user.id, evidence=evidence, proof=proof, provider=provider)
+        return Halfway(attempt_id=attempt, needs=needs)
+    with db.single_statements() as session:
+        return begin_session(
+            session,
+            user=user,
+            evidence=evidence,
+            method=method,
+            visitor=visitor,
+            proof=proof,
+            provider=provider,
+            is_new_device=_is_news(standing, method),
+        )
+
+
+def _missing(standing: Standing, evidence: Evidence) -> str | None:
+    """The step that this person's sign-in still lacks."""
+    if standing.has_second_factor and not evidence.is_multi_factor:
+        return "second_factor"
+    return None
+
+
+def _is_news(standing: Standing, method: str) -> bool:
+    """Whether the person is told of this device: a first one is no news to anybody."""
+    return standing.has_known_devices and not standing.is_known_device and method not in QUIET_METHODS
+
+
+def finish(attempt: SignInAttempt, *, evidence: Evidence | None, method: str, visitor: Visitor) -> SignIn:
+    """Sign in whoever brought the missing step, once. The caller has checked it.
+
+    `evidence` is None for a step that is no factor: a code by mail.
+
+    Raises AttemptEnded, AccountDisabled, KeptOut.
+    """
+    proven = Evidence(tuple(attempt.amr))
+    if evidence is not None:
+        proven = proven.and_also(evidence)
+    for _ in range(LOOKS):
+        standing = _find(User.id == attempt.user_id, method=method, visitor=visitor)
+        if standing is None:
+            raise AttemptEnded
+        user = standing.user
         if not user.is_active:
-            raise _refused("disabled", AccountDisabled)
-        sign_in = begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
-    log.info("login_succeeded", sub=user.sub, sid=sign_in.session.sid)
-    if passwords().needs_rehash(credential.hash):
-        _rehash(credential, password)
-    return sign_in
+            raise _refused("disabled", AccountDisabled, method=method, visitor=visitor, user=user)
+        if attempt.proof is not None and attempt.proof != standing.password_hash:
+            raise AttemptEnded
+        try:
+            with db.transaction() as session:
+                spend(attempt)
+                return begin_session(
+                    session,
+                    user=user,
+                    evidence=proven,
+                    method=method,
+                    visitor=visitor,
+                    proof=attempt.proof,
+                    provider=attempt.provider,
+                    is_new_device=_is_news(standing, method),
+                )
+        except StandingChanged:
+            continue
+    raise TooBusy(gettext("Please try again in a moment."), retry_after=2)
 
 
-def count_throttled() -> None:
-    """A sign-in that a rate limit refused before it was tried."""
-    parts_of(current_app).metrics.login_attempts.inc()
-    _count_failure("throttled")
+def record_throttled(*, typed: str | None, visitor: Visitor) -> None:
+    """A sign-in that a limit refused before it was tried."""
+    count_attempt()
+    record_failure("throttled", method="password", visitor=visitor, typed=typed)
 
 
-def _refused(reason: str, kind: type[LoginRefused] = LoginRefused) -> LoginRefused:
-    _count_failure(reason)
+# -- refusing --------------------------------------------------------------------------------------------------
+
+
+def _find(
+    condition: sa.ColumnElement[bool], *, method: str, visitor: Visitor, typed: str | None = None
+) -> Standing | None:
+    domain = typed.rpartition("@")[2] if typed is not None else None
+    try:
+        return find_standing(condition, visitor=visitor, typed_domain=domain)
+    except KeptOut:
+        record_failure("throttled", method=method, visitor=visitor, typed=typed)
+        raise
+
+
+def _wrong(standing: Standing | None, *, visitor: Visitor, typed: str) -> LoginRefused:
+    if standing is None:
+        return _refused("unknown_account", method="password", visitor=visitor, typed=typed)
+    has_opened = standing.password_hash or standing.has_passkey
+    reason = "bad_password" if has_opened else "not_activated"
+    return _refused(reason, method="password", visitor=visitor, user=standing.user)
+
+
+def _refused(
+    reason: str,
+    kind: Callable[[str], LoginRefused] | None = None,
+    *,
+    method: str,
+    visitor: Visitor,
+    user: User | None = None,
+    typed: str | None = None,
+) -> LoginRefused:
+    record_failure(reason, method=method, visitor=visitor, user_id=user.id if user else None, typed=typed)
     if kind is AccountDisabled:
         return AccountDisabled(
             gettext("This account is disabled. If you think that is a mistake, write to us.")
@@ -87,25 +224,16 @@ def _refused(reason: str, kind: type[LoginRefused] = LoginRefused) -> LoginRefus
     return LoginRefused(gettext("The e-mail address or the password is not right."))
 
 
-def _count_failure(reason: str) -> None:
-    metrics = parts_of(current_app).metrics
-    metrics.login_failures.inc()
-    metrics.login_failure_reasons.labels(reason=reason).inc()
-    log.info("login_refused", reason=reason)
-
-
-def _rehash(credential: PasswordCredential, password: str) -> None:
+def _rehash(user: User, stored: str, password: str) -> None:
     """Keep the password under the cost that the settings ask for now, unless it was changed meanwhile."""
     try:
         hashed = passwords().hash(password)
     except TooBusy:
         return  # the next sign-in will
-    with db.transaction() as session:
+    with db.single_statements() as session:
         session.execute(
             sa.update(PasswordCredential)
-            .where(
-                PasswordCredential.user_id == credential.user_id, PasswordCredential.hash == credential.hash
-            )
+            .where(PasswordCredential.user_id == user.id, PasswordCredential.hash == stored)
             .values(hash=hashed)
             .execution_options(synchronize_session=False)
         )

@@ -15,14 +15,15 @@ from libs.observe.logs import get_logger
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
+from services.account.flows.factors import PASSWORD
+from services.account.flows.login import Halfway, sign_in
 from services.account.flows.passwords import passwords, store_first_password
-from services.account.flows.sessions import SignIn, begin_session
+from services.account.flows.sessions import SignIn
 from services.account.flows.users import create_user, lock_user, mark_email_verified, normalise_email
+from services.account.flows.visitor import Visitor
 from services.account.models import PasswordCredential, PasswordLink, User
 
 log = get_logger("account.password_links")
-
-ROWS_PER_BATCH = 500
 
 
 class LinkNotValid(Problem):
@@ -118,9 +119,7 @@ def look_at_link(*, token: str) -> User:
     return user
 
 
-def set_first_password(
-    *, token: str, password: str, user_agent: str = "", held: Sequence[str] = ()
-) -> SignIn:
+def set_first_password(*, token: str, password: str, visitor: Visitor) -> SignIn | Halfway:
     """Spend the link: set the password, count the address as confirmed, sign the person in.
 
     Raises LinkNotValid, LinkExpired, PasswordRefused (the link stays good), TooBusy.
@@ -148,7 +147,7 @@ def set_first_password(
             raise LinkNotValid
         audit.record("password.set", target=f"user:{user.sub}")
         mark_email_verified(user)
-        return begin_session(session, user=user, amr=["pwd"], acr="1", user_agent=user_agent, held=held)
+    return sign_in(User.sub == owner.sub, evidence=PASSWORD, method="link", visitor=visitor)
 
 
 def ask_for_fresh_link(*, token: str) -> None:
@@ -168,19 +167,6 @@ def ask_for_fresh_link(*, token: str) -> None:
             look_at_link(token=token)
         except LinkExpired:
             _mail_link(session, user)
-
-
-def clear_old_links() -> int:
-    """Delete links that expired a while ago, at most ROWS_PER_BATCH a call; a fresh one can be asked for until then."""
-    kept = parts_of(current_app).settings.ENDED_SESSIONS_KEPT
-    with db.transaction() as session:
-        old = (
-            sa.select(PasswordLink.id).where(PasswordLink.expires_at < utcnow() - kept).limit(ROWS_PER_BATCH)
-        )
-        gone = session.execute(
-            sa.delete(PasswordLink).where(PasswordLink.id.in_(old)).returning(PasswordLink.id)
-        )
-        return len(gone.all())
 
 
 def warn_of_threat(*, sub: str, cause: str) -> None:

@@ -1,12 +1,27 @@
 """What account's doors read from a browser and give back to it: its cookie, its name, where it wants to go."""
 
-from flask import Response, current_app, redirect, request
+import re
+from datetime import timedelta
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import Response, current_app, redirect, request, session
 from werkzeug.wrappers import Response as AnyResponse
 
 from libs.people.sessions import cookie_secrets, has_cookie, set_cookie
 from libs.service import parts_of
+from libs.web.client_address import client_address
 from libs.web.redirects import safe_path
+from services.account.flows.login import Halfway
 from services.account.flows.sessions import SignIn
+from services.account.flows.visitor import Visitor
+
+ATTEMPT = "attempt"
+"""Where the browser's session keeps the id of its half-done sign-in."""
+NEXT_STEPS = {"second_factor": "/login/second-factor", "mail_code": "/login/code"}
+DEVICE_LIFETIME = timedelta(days=400)
+"""As long as browsers keep a cookie at all."""
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
 def held_secrets() -> list[str]:
@@ -19,8 +34,20 @@ def brings_cookie() -> bool:
     return has_cookie(parts_of(current_app).settings)
 
 
-def user_agent() -> str:
-    return request.headers.get("User-Agent", "")
+def visitor() -> Visitor:
+    """Whoever is at this browser, as flows know them."""
+    device = request.cookies.get(device_cookie(), "")
+    return Visitor(
+        ip=client_address(),
+        user_agent=request.headers.get("User-Agent", ""),
+        held=tuple(held_secrets()),
+        device=device if _SECRET.match(device) else None,
+    )
+
+
+def device_cookie() -> str:
+    """The name of the cookie by which a person's own browsers are known; it signs nobody in."""
+    return "__Host-id_device" if parts_of(current_app).settings.is_secure else "id_device"
 
 
 def wanted_path(default: str = "/account") -> str:
@@ -36,6 +63,29 @@ def give_sessions(response: AnyResponse, secrets: list[str]) -> AnyResponse:
     return response
 
 
-def sent_on(sign_in: SignIn, target: str) -> AnyResponse:
-    """The answer to a sign-in: the cookie, and on to where the person wanted to go."""
-    return give_sessions(redirect(target, 303), sign_in.secrets)
+def sent_on(done: SignIn | Halfway, target: str) -> AnyResponse:
+    """The answer to a step of signing in: the cookies and on to where the person wanted to go, or the next step."""
+    if isinstance(done, Halfway):
+        session[ATTEMPT] = str(done.attempt_id)
+        return redirect(f"{NEXT_STEPS[done.needs]}?{urlencode({'continue': target})}", 303)
+    session.pop(ATTEMPT, None)
+    response = give_sessions(redirect(target, 303), done.secrets)
+    assert isinstance(response, Response)
+    response.set_cookie(
+        device_cookie(),
+        done.device,
+        max_age=int(DEVICE_LIFETIME.total_seconds()),
+        path="/",
+        secure=parts_of(current_app).settings.is_secure,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+def attempt_id() -> UUID | None:
+    """The half-done sign-in of this browser."""
+    try:
+        return UUID(session.get(ATTEMPT, ""))
+    except ValueError:
+        return None

@@ -16,7 +16,7 @@ from services.account.extensions import limiter
 from services.account.flows.enrolment import AlreadyEnrolled, enrol, find_enrolled
 from services.account.flows.passwords import PasswordRefused, passwords
 from services.account.flows.users import EmailTaken
-from services.account.routes.browser import held_secrets, sent_on, user_agent
+from services.account.routes.browser import sent_on, visitor
 from services.account.routes.login import PER_ACCOUNT, PER_ADDRESS
 
 bp = Blueprint("enrolment", __name__)
@@ -68,8 +68,7 @@ def set_password() -> ResponseReturnValue:
             roles=step["roles"],
             is_email_verified=step["email_verified"],
             password=request.form.get("password", ""),
-            user_agent=user_agent(),
-            held=held_secrets(),
+            visitor=visitor(),
         )
     except PasswordRefused as refused:
         return _form(step, error=refused.errors["password"]), refused.status

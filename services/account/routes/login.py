@@ -10,14 +10,14 @@ from libs.people.sessions import Session, current_session
 from libs.web.headers import allow_form_target
 from services.account.extensions import limiter
 from services.account.flows import sessions
-from services.account.flows.login import LoginRefused, count_throttled, log_in
+from services.account.flows.login import LoginRefused, log_in, record_throttled
 from services.account.flows.users import normalise_email
 from services.account.routes.browser import (
     brings_cookie,
     give_sessions,
     held_secrets,
     sent_on,
-    user_agent,
+    visitor,
     wanted_path,
 )
 
@@ -25,6 +25,8 @@ bp = Blueprint("login", __name__)
 
 PER_ADDRESS = "60 per minute"
 PER_ACCOUNT = "20 per 5 minutes"
+STRENGTH = ("1", "2", "phr")
+"""The words of `acr`, weakest first."""
 
 
 def typed_account() -> str | None:
@@ -37,11 +39,11 @@ def typed_account() -> str | None:
 def show() -> ResponseReturnValue:
     """The form; whoever signed in recently enough is sent on instead.
 
-    `continue` is a path of ours, `fresh_after` (epoch seconds) asks for a sign-in newer than that, `login_hint`
-    fills in the address, `another` asks for one more account.
+    `continue` is a path of ours, `fresh_after` (epoch seconds) asks for a sign-in newer than that, `acr` for one
+    at least as strong, `login_hint` fills in the address, `another` asks for one more account.
     """
     session = current_session()
-    if session is not None and _is_fresh_enough(session) and "another" not in request.args:
+    if session is not None and _is_enough(session) and "another" not in request.args:
         return _send_on()
     return _form(email=request.args.get("login_hint", ""), is_again=session is not None)
 
@@ -54,7 +56,7 @@ def sign_in() -> ResponseReturnValue:
     email = request.form.get("email", "")
     password = request.form.get("password", "")
     try:
-        done = log_in(email=email, password=password, user_agent=user_agent(), held=held_secrets())
+        done = log_in(email=email, password=password, visitor=visitor())
     except LoginRefused as refused:
         return _form(email=email, error=refused.detail), refused.status
     return sent_on(done, wanted_path())
@@ -62,7 +64,7 @@ def sign_in() -> ResponseReturnValue:
 
 @bp.errorhandler(RateLimitExceeded)
 def _throttled(error: RateLimitExceeded) -> Response:
-    count_throttled()
+    record_throttled(typed=typed_account(), visitor=visitor())
     return too_many(error)
 
 
@@ -92,9 +94,16 @@ def _send_on() -> ResponseReturnValue:
     return redirect(target, 303)
 
 
-def _is_fresh_enough(session: Session) -> bool:
+def _is_enough(session: Session) -> bool:
+    """Whether the sign-in that is there is as young and as strong as this page was asked for."""
     wanted = request.args.get("fresh_after", "0")
-    return session.auth_time >= (int(wanted) if wanted.isdecimal() and len(wanted) <= 12 else 0)
+    youngest = int(wanted) if wanted.isdecimal() and len(wanted) <= 12 else 0
+    strongest = max(map(_strength, request.args.get("acr", "").split()), default=0)
+    return session.auth_time >= youngest and _strength(session.acr) >= strongest
+
+
+def _strength(acr: str) -> int:
+    return STRENGTH.index(acr) if acr in STRENGTH else 0
 
 
 def _form(*, email: str, error: str | None = None, is_again: bool = False) -> str:

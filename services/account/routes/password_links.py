@@ -14,7 +14,7 @@ from services.account.flows.password_links import (
 )
 from services.account.flows.passwords import PasswordRefused, passwords
 from services.account.models import User
-from services.account.routes.browser import held_secrets, sent_on, user_agent
+from services.account.routes.browser import sent_on, visitor
 
 bp = Blueprint("password_links", __name__)
 
@@ -42,8 +42,7 @@ def set_password() -> ResponseReturnValue:
             done = set_first_password(
                 token=_token(),
                 password=request.form.get("password", ""),
-                user_agent=user_agent(),
-                held=held_secrets(),
+                visitor=visitor(),
             )
         except PasswordRefused as refused:
             return _form(owner, error=refused.errors["password"]), refused.status

@@ -8,32 +8,11 @@ from flask_babel import gettext, ngettext
 
 from libs.people.access import current_session, signed_in
 from services.account.flows import sessions
+from services.account.flows.devices import device_name, way_names
 
 bp = Blueprint("sessions", __name__)
 
 _SID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-# Browsers claim to be their forebears, so the more particular names stand first.
-BROWSERS = (
-    ("Edg", "Edge"),
-    ("OPR", "Opera"),
-    ("YaBrowser", "Yandex Browser"),
-    ("SamsungBrowser", "Samsung Internet"),
-    ("Firefox", "Firefox"),
-    ("FxiOS", "Firefox"),
-    ("CriOS", "Chrome"),
-    ("Chrome", "Chrome"),
-    ("Safari", "Safari"),
-    ("curl", "curl"),
-)
-SYSTEMS = (
-    ("Windows", "Windows"),
-    ("iPhone", "iPhone"),
-    ("iPad", "iPad"),
-    ("Android", "Android"),
-    ("CrOS", "ChromeOS"),
-    ("Mac OS", "macOS"),
-    ("Linux", "Linux"),
-)
 
 
 @bp.get("/account/sessions")
@@ -66,18 +45,3 @@ def end() -> ResponseReturnValue:
         return redirect("/logout", 303)  # where the dead cookie is cleared
     flash(gettext("That session was ended."), "good")
     return redirect("/account/sessions", 303)
-
-
-def device_name(user_agent: str) -> str:
-    """What a browser says it is, in words its owner recognises."""
-    browser = next((name for sign, name in BROWSERS if sign in user_agent), None)
-    system = next((name for sign, name in SYSTEMS if sign in user_agent), None)
-    if browser and system:
-        return gettext("%(browser)s on %(system)s", browser=browser, system=system)
-    return browser or system or gettext("Unknown device")
-
-
-def way_names(amr: list[str]) -> list[str]:
-    """How a person signed in, in words (RFC 8176 has the codes)."""
-    words = {"pwd": gettext("Password")}
-    return [words.get(method, method) for method in amr]

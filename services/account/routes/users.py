@@ -9,8 +9,8 @@ from flask_babel import gettext, ngettext
 from libs.people.access import NotAllowed, current_session, staff
 from libs.web.languages import LANGUAGES
 from services.account.flows import sessions, users
+from services.account.flows.devices import device_name, way_names
 from services.account.flows.revoking import revoke_access
-from services.account.routes.sessions import device_name, way_names
 
 bp = Blueprint("users", __name__, url_prefix="/admin/users")
 

@@ -10,6 +10,7 @@ LETTERS: dict[str, type[Letter]] = {
         joining.ActivationLink,
         joining.ApplicationRejected,
         passwords.SetPassword,
+        security.NewDevice,
         security.SignInThreatened,
     )
 }

@@ -36,6 +36,24 @@ class SecurityNotice(Letter):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class NewDevice(SecurityNotice):
+    NAME = "new_device"
+
+    address: str
+    country: str
+
+    def subject(self) -> str:
+        return _("A new device signed in to your account")
+
+    def what(self) -> list[str]:
+        place = f"{self.address} ({self.country})" if self.country else self.address
+        return [
+            _("Somebody signed in to your account from a browser that you have not used here before."),
+            _("Its network address: %(place)s", place=place),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SignInThreatened(Letter):
     NAME = "sign_in_threatened"
 

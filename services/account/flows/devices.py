@@ -1,0 +1,49 @@
+"""Devices and ways to sign in, in words that their owner recognises."""
+
+from collections.abc import Sequence
+
+from flask_babel import gettext
+
+# Browsers claim to be their forebears, so the more particular names stand first.
+BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("YaBrowser", "Yandex Browser"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("CriOS", "Chrome"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+    ("curl", "curl"),
+)
+SYSTEMS = (
+    ("Windows", "Windows"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("CrOS", "ChromeOS"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def device_name(user_agent: str) -> str:
+    """What a browser says it is, in words its owner recognises."""
+    browser = next((name for sign, name in BROWSERS if sign in user_agent), None)
+    system = next((name for sign, name in SYSTEMS if sign in user_agent), None)
+    if browser and system:
+        return gettext("%(browser)s on %(system)s", browser=browser, system=system)
+    return browser or system or gettext("Unknown device")
+
+
+def way_names(amr: Sequence[str], provider: str | None = None) -> list[str]:
+    """How a person signed in, in words (RFC 8176 has the codes); the word that sums them up is left out."""
+    words = {
+        "pwd": gettext("Password"),
+        "otp": gettext("One-time code"),
+        "hwk": gettext("Passkey"),
+        "swk": gettext("Passkey"),
+        "fed": provider or gettext("Another account"),
+    }
+    return list(dict.fromkeys(words.get(method, method) for method in amr if method not in ("mfa", "user")))

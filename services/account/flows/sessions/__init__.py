@@ -1,0 +1,36 @@
+"""Sign-in sessions: begun, found again, resumed, listed, cleared. Not OAuth tokens: those are oidc's."""
+
+from services.account.flows.sessions.beginning import SignIn, StandingChanged, begin_session
+from services.account.flows.sessions.finding import (
+    CannotResume,
+    HeldSession,
+    find_session,
+    held_sessions,
+    resume,
+)
+from services.account.flows.sessions.listing import (
+    UnknownSession,
+    end_other_sessions,
+    end_session,
+    list_sessions,
+)
+from services.account.flows.sessions.upkeep import CLEANUP_KEY, clear_expired_sessions
+from services.account.flows.sessions.use import fold_seen
+
+__all__ = [
+    "CLEANUP_KEY",
+    "CannotResume",
+    "HeldSession",
+    "SignIn",
+    "StandingChanged",
+    "UnknownSession",
+    "begin_session",
+    "clear_expired_sessions",
+    "end_other_sessions",
+    "end_session",
+    "find_session",
+    "fold_seen",
+    "held_sessions",
+    "list_sessions",
+    "resume",
+]
