@@ -235,6 +235,7 @@ def init_database(app: Flask, db: Database, settings: ServiceSettings, migration
     Migrate(app, db, directory=str(migrations), compare_type=True, compare_server_default=False)
     with app.app_context():
         _ping_idle_connections(db.engine)
+        _switch_without_asking(db.engine)
         if hasattr(os, "register_at_fork"):
             # A forked child must not speak on its parent's connections.
             engine = db.engine
@@ -266,6 +267,18 @@ def _ping_idle_connections(engine: sa.Engine) -> None:
         except Exception as error:
             raise DisconnectionError from error
         connection.silence = SILENCE_S
+
+
+def _switch_without_asking(engine: sa.Engine) -> None:
+    """Let a connection go to AUTOCOMMIT and back within the driver, which tells the server nothing.
+
+    The dialect's own way back names an isolation level, and that is a statement: one round trip per read.
+    """
+
+    def switch(connection: Any, level: str) -> None:
+        connection.autocommit = level == "AUTOCOMMIT"
+
+    engine.dialect.set_isolation_level = switch  # type: ignore[method-assign,assignment]
 
 
 def upgrade(app: Flask) -> None:

@@ -191,6 +191,8 @@ def _line(user: User) -> dict[str, object]:
 @command
 def list_sessions(email: str | None, limit: int, as_json: bool) -> None:
     sub = users.get_user(email=email).sub if email else None
+    if sub is not None:
+        sessions.fold_uses(sub=sub)
     rows = [_session_line(row, user) for row, user in sessions.list_sessions(sub=sub, limit=limit)]
     show(rows, as_json=as_json, empty="No sessions.")
 

@@ -150,7 +150,7 @@ def test_keys_survive_a_database_that_is_away_for_a_moment(
     def away(_: Any) -> Any:
         raise sa.exc.OperationalError("SELECT", {}, Exception("gone"))
 
-    monkeypatch.setattr(module, "fetch_all", away)
+    monkeypatch.setattr(module.db, "fetch_all", away)
     time.sleep(1.05)
     assert get(app, "/.well-known/jwks.json").status_code == 200
     assert "keys_not_read" in log_text()

@@ -104,7 +104,7 @@ def _mail_link(session: DatabaseSession, user: User) -> None:
 
 def look_at_link(*, token: str) -> User:
     """Whose password this link sets; spends nothing. Raises LinkNotValid, LinkExpired."""
-    with db.transaction() as session:
+    with db.single_statements() as session:
         found = session.execute(
             sa.select(PasswordLink, User)
             .join(User, User.id == PasswordLink.user_id)

@@ -152,7 +152,7 @@ def ensure_administrator(*, email: str, password: str) -> bool:
 
 def find_user(*, email: str) -> User | None:
     """Whoever has this address, however it is written."""
-    with db.transaction() as session:
+    with db.single_statements() as session:
         return session.scalar(_fresh(sa.select(User).where(User.email_normalised == normalise_email(email))))
 
 
@@ -161,7 +161,7 @@ def get_user(*, sub: str | None = None, email: str | None = None) -> User:
     if email is not None:
         user = find_user(email=email)
     else:
-        with db.transaction() as session:
+        with db.single_statements() as session:
             user = session.scalar(_fresh(sa.select(User).where(User.sub == sub)))
     if user is None:
         raise UnknownUser(
@@ -179,12 +179,12 @@ def search_users(*, text: str = "", limit: int = 50) -> list[User]:
             User.email_normalised.contains(wanted.casefold(), autoescape=True)
             | User.name.icontains(wanted, autoescape=True)
         )
-    with db.transaction() as session:
+    with db.single_statements() as session:
         return list(session.scalars(_fresh(query)))
 
 
 def has_password(user: User) -> bool:
-    with db.transaction() as session:
+    with db.single_statements() as session:
         return session.get(PasswordCredential, user.id) is not None
 
 

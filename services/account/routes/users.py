@@ -31,6 +31,7 @@ def index() -> ResponseReturnValue:
 @staff("support")
 def show(sub: UUID) -> ResponseReturnValue:
     user = users.get_user(sub=str(sub))
+    sessions.fold_uses(sub=user.sub)
     return render_template(
         "user.html",
         user=user,

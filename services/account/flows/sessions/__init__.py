@@ -12,6 +12,7 @@ from services.account.flows.sessions.listing import (
     UnknownSession,
     end_other_sessions,
     end_session,
+    fold_uses,
     list_sessions,
 )
 from services.account.flows.sessions.upkeep import CLEANUP_KEY, clear_expired_sessions
@@ -30,6 +31,7 @@ __all__ = [
     "end_session",
     "find_session",
     "fold_seen",
+    "fold_uses",
     "held_sessions",
     "list_sessions",
     "resume",

@@ -20,7 +20,7 @@ class UnknownSession(Problem):
 def list_sessions(*, sub: str | None = None, limit: int = 100) -> list[tuple[SignInSession, User]]:
     """Live sessions with whose they are, last used first; of one person or of everybody.
 
-    Uses that are still noted in Redis alone are folded in, as far as Redis answers.
+    A row knows its last use to within a few minutes: fold_uses() brings one person's up to date first.
     """
     query = (
         sa.select(SignInSession, User)
@@ -32,14 +32,17 @@ def list_sessions(*, sub: str | None = None, limit: int = 100) -> list[tuple[Sig
     )
     if sub is not None:
         query = query.where(User.sub == sub)
-    with db.transaction() as session:
-        found = [(row, user) for row, user in session.execute(query)]
-        if sub is not None and found:
-            seen = seen_of([row.id for row, _ in found])
-            if seen:
-                note_use(session, seen)
-                found = [(row, user) for row, user in session.execute(query)]
-    return found
+    with db.single_statements() as session:
+        return [(row, user) for row, user in session.execute(query)]
+
+
+def fold_uses(*, sub: str) -> None:
+    """Fold a person's uses that are still noted in Redis alone into the rows, as far as Redis answers."""
+    with db.single_statements() as session:
+        sids = list(session.scalars(sa.select(SignInSession.id).join(User).where(User.sub == sub, is_live())))
+        seen = seen_of(sids)
+        if seen:
+            note_use(session, seen)
 
 
 def end_session(*, sub: str, sid: str) -> Revoked:
