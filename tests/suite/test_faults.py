@@ -1,7 +1,11 @@
 """Parts of the suite away for a while: prompt answers meanwhile, nothing lost, nothing twice, no restart."""
 
+import itertools
+import signal
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.request import urlopen
 
 import pytest
@@ -35,6 +39,46 @@ def test_redis_away_during_sign_up_loses_nothing(
     people.wait_for_mail(email)
     time.sleep(6)  # a sweep of the outbox and one of notification go by
     assert len(people.mail(email)) == 1
+
+
+def test_killing_redis_under_ten_signed_in_browsers_signs_none_of_them_out(
+    people: People, suite: Suite, whole_again: Callable[[], None]
+):
+    """Killed by -9 while they click, and its data gone: pages go on or say 503, and nobody signs in again."""
+    browsers = [people.administrator() for _ in range(10)]
+    cookies = [browser.cookie("__Host-id_session") for browser in browsers]
+    answers: list[int] = []
+    is_over = threading.Event()
+
+    def click(browser: HTTPBrowser) -> None:
+        pages = itertools.cycle(("/account", "/account/sessions", "/admin/applications"))
+        while not is_over.is_set():
+            answers.append(browser.get(next(pages), follow=True).status_code)
+            assert "/login?" not in browser.url, "sent to sign in"
+
+    server = suite.data.redis
+    assert server
+    assert server.process
+    with ThreadPoolExecutor(len(browsers)) as pool:
+        clicking = [pool.submit(click, browser) for browser in browsers]
+        wait_until(lambda: len(answers) > 20)
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        seen = len(answers)
+        wait_until(lambda: len(answers) > seen + 20)
+        for file in (path for path in server.folder.rglob("*") if path.is_file() and "appendonly" in str(path)):
+            file.unlink()
+        server.start()
+        seen = len(answers)
+        wait_until(lambda: len(answers) > seen + 40)
+        is_over.set()
+        for one in clicking:
+            one.result()
+    assert set(answers) <= {200, 503}
+    for browser, cookie in zip(browsers, cookies, strict=True):
+        assert browser.get("/admin/applications", follow=True).status_code == 200
+        assert browser.url.endswith("/admin/applications")
+        assert browser.cookie("__Host-id_session") == cookie
 
 
 @pytest.mark.parametrize("service", ["onboarding", "oidc"])
