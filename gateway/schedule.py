@@ -44,6 +44,7 @@ SCHEDULE: tuple[Entry, ...] = (
     Entry("account.settle_redis_debts", "account", 5, "ends of sessions that Redis did not take yet", 5),
     Entry("account.fold_seen_sessions", "account", "*/5 * * * *", "when each session was last used", 240),
     Entry("account.tell_of_new_devices", "account", 5, "mail about sign-ins from new devices", 5),
+    Entry("account.answer_password_requests", "account", 5, "forgotten passwords that no task took", 5),
     Entry("account.clear_expired_sessions", "account", "37 3 * * *", "expired sessions", 3600),
     Entry("account.clear_old_rows", "account", "27 * * * *", "old login events, links and attempts", 1800),
     Entry("onboarding.clear_links", "onboarding", "47 3 * * *", "links that ended long ago", 3600),

@@ -66,11 +66,17 @@ class RateLimiter:
             return too_many(error)
 
     def limit(
-        self, scope: str, allowance: str, *, by: Callable[[], str | None] | None = None
+        self,
+        scope: str,
+        allowance: str,
+        *,
+        by: Callable[[], str | None] | None = None,
+        when: Callable[[], bool] | None = None,
     ) -> Callable[[Any], Any]:
         """Limit a view: `allowance` such as `10 per minute`, per address, or per user when `by` names one.
 
-        Views that share a scope share its count. POST is what counts; looking at a form is free.
+        Views that share a scope share its count. POST is what counts; looking at a form is free. With `when` only
+        requests of which it is true count.
         """
         assert _ALLOWANCE.fullmatch(allowance), f"an allowance reads like '10 per minute', not {allowance!r}"
 
@@ -87,6 +93,7 @@ class RateLimiter:
             scope=scope,
             key_func=key,
             methods=None if scope.startswith("oidc_") else ["POST"],
+            exempt_when=(lambda: not when()) if when else None,
         )
 
     def _allowance(self, full: str) -> str:

@@ -10,7 +10,18 @@ from services.account.extensions import limiter, stores
 from services.account.flows.passwords import init_passwords
 from services.account.flows.sessions import find_session
 from services.account.observing import gauges
-from services.account.routes import account, enrolment, login, logout, password_links, sessions, users
+from services.account.routes import (
+    account,
+    enrolment,
+    forgotten,
+    login,
+    logout,
+    notices,
+    password_change,
+    password_links,
+    sessions,
+    users,
+)
 from services.account.settings import AccountSettings
 
 
@@ -28,6 +39,9 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
             logout.bp,
             enrolment.bp,
             password_links.bp,
+            forgotten.bp,
+            password_change.bp,
+            notices.bp,
             account.bp,
             sessions.bp,
             users.bp,

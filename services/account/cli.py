@@ -17,6 +17,7 @@ from libs.web.client_address import parse_address
 from services.account.extensions import audit, db, outbox
 from services.account.flows import sessions, users
 from services.account.flows.revoking import Revoked, revoke_access, revoke_everybody
+from services.account.flows.securing import secure_account
 from services.account.models import ROLES, SignInSession, User
 
 GRANTS_WAIT_S = 5.0
@@ -130,6 +131,35 @@ def disable(email: str, reason: str | None, as_json: bool) -> None:
     done(sentence, {"sub": user.sub, "status": "disabled", "changed": changed}, as_json=as_json)
 
 
+@users_group.command(
+    "secure",
+    help="End every session and grant, make the password unusable, keep second factors, and mail a reset link.",
+)
+@click.argument("email")
+@click.option("--reason", help="Why, for the audit.")
+@command
+def secure(email: str, reason: str | None, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    secured = secure_account(sub=user.sub, reason=reason)
+    have_ended = _wait_for_grants(secured.revoked)
+    mailed = (
+        "A link that sets a new password is on its way to them."
+        if secured.is_mailed
+        else "No link was mailed: the account is disabled."
+    )
+    done(
+        f"{user.email} is secured: ended {secured.revoked.sessions} session(s), and no password opens the account. "
+        f"{_grants_in_words(have_ended)} {mailed}",
+        {
+            "sub": user.sub,
+            "sessions_ended": secured.revoked.sessions,
+            "grants_ended": have_ended,
+            "link_mailed": secured.is_mailed,
+        },
+        as_json=as_json,
+    )
+
+
 @users_group.command("enable", help="Let a disabled person sign in again.")
 @click.argument("email")
 @click.option("--reason", help="Why, for the audit.")
@@ -222,16 +252,17 @@ def revoke(email: str | None, everybody: bool, as_json: bool) -> None:
         revoked = revoke_everybody()
         whose = "of everybody"
     have_ended = _wait_for_grants(revoked)
-    grants = (
-        "Their grants have ended too."
-        if have_ended
-        else "Their grants have not ended yet: the issuer has not confirmed; it will be told until it does."
-    )
     done(
-        f"Ended {revoked.sessions} session(s) {whose}. {grants}",
+        f"Ended {revoked.sessions} session(s) {whose}. {_grants_in_words(have_ended)}",
         {"sessions_ended": revoked.sessions, "grants_ended": have_ended},
         as_json=as_json,
     )
+
+
+def _grants_in_words(have_ended: bool) -> str:
+    if have_ended:
+        return "Their grants have ended too."
+    return "Their grants have not ended yet: the issuer has not confirmed; it will be told until it does."
 
 
 def _wait_for_grants(revoked: Revoked) -> bool:

@@ -34,6 +34,12 @@ class AccountSettings(ServiceSettings):
     """How long a request waits for its turn to hash before it answers 503, milliseconds."""
     PASSWORD_LINK_LIFETIME: timedelta = timedelta(days=7)
     """How long a mailed link for setting a first password works; a newer link ends the older one."""
+    RESET_LINK_LIFETIME: timedelta = timedelta(minutes=30)
+    """How long a mailed link that replaces a forgotten password works; a newer link ends the older one."""
+    RESET_MAIL_INTERVAL: timedelta = timedelta(minutes=10)
+    """While an unused link is younger than this, asking again brings no second one: nobody can end it from outside."""
+    RESET_MAILS_PER_HOUR: int = 6
+    """Most links that an account is mailed in an hour because somebody typed its address."""
     ENROLMENT_LIFETIME: timedelta = timedelta(hours=1)
     """How long the page that sets up an account stays usable after the handover."""
 
@@ -58,6 +64,10 @@ class AccountSettings(ServiceSettings):
             raise SettingsError("ARGON2_TIME_COST and ARGON2_PARALLELISM must be at least 1.")
         if self.ARGON2_MEMORY_KIB < 8 * self.ARGON2_PARALLELISM:
             raise SettingsError("ARGON2_MEMORY_KIB must be at least 8 for each lane of ARGON2_PARALLELISM.")
+        if not self.RESET_MAIL_INTERVAL < self.RESET_LINK_LIFETIME:
+            raise SettingsError("RESET_MAIL_INTERVAL must be shorter than RESET_LINK_LIFETIME.")
+        if self.RESET_MAILS_PER_HOUR < 1:
+            raise SettingsError("RESET_MAILS_PER_HOUR must be at least 1.")
         if self.HASHING_CONCURRENCY < 1:
             raise SettingsError("HASHING_CONCURRENCY must be at least 1.")
         if self.GEOIP_DATABASE and not Path(self.GEOIP_DATABASE).is_file():

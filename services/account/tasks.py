@@ -1,7 +1,7 @@
 """account's own tasks; each is safe to run twice. gateway/schedule.py says when they run."""
 
 from services.account.extensions import tasks
-from services.account.flows import clearing, copies, new_devices, sessions
+from services.account.flows import clearing, copies, forgotten, new_devices, sessions
 
 
 @tasks.task
@@ -21,6 +21,12 @@ def tell_of_new_devices() -> None:
     """Every 5 s: mail about sign-ins from devices that their owners have not used before."""
     while new_devices.tell_of_new_devices() == new_devices.ROWS_PER_BATCH:
         pass
+
+
+@tasks.task
+def answer_password_requests() -> None:
+    """Queued when somebody asks, and every 5 s: mail links to those whose passwords were forgotten."""
+    forgotten.answer_requests()
 
 
 @tasks.task

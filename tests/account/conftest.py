@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
@@ -15,9 +16,11 @@ import sqlalchemy as sa
 from flask import Flask
 
 from gateway.servers import Redis
+from libs.messaging.events import MailRequested
 from libs.people.handover import seal_ticket
 from libs.people.sessions import Session, copy_key, secret_digest
 from libs.service import parts_of
+from tests.conftest import recorded
 from tests.pages import Browser
 
 PASSWORD = "green kettle on a windowsill"
@@ -107,6 +110,22 @@ def rows(app: Flask, text: str, **values: Any) -> list[Any]:
 def execute(app: Flask, text: str, **values: Any) -> None:
     with app.app_context(), parts_of(app).db.engine.begin() as connection:
         connection.execute(sa.text(text), values)
+
+
+def mails_to(app: Flask, email: str, template: str | None = None) -> list[MailRequested]:
+    """The mails asked for, oldest first."""
+    mails = [event for event in recorded(app, MailRequested) if event.recipient == email]
+    return [mail for mail in mails if template in (None, mail.template)]
+
+
+def link_in(mail: MailRequested, field: str = "link") -> str:
+    """Path and query of the link in a mail."""
+    link = urlsplit(mail.context[field])
+    return f"{link.path}?{link.query}"
+
+
+def token_in(link: str) -> str:
+    return parse_qs(urlsplit(link).query)["token"][0]
 
 
 def side_by_side(*actions: Callable[[], Any]) -> list[Any]:

@@ -12,7 +12,6 @@ from libs.guard import single_use
 from libs.messaging.events import (
     AccountOpened,
     ApplicantActivated,
-    MailRequested,
     SignInThreatened,
     UserChanged,
 )
@@ -22,6 +21,8 @@ from tests.account.conftest import (
     copy_of,
     execute,
     is_signed_in,
+    link_in,
+    mails_to,
     rows,
     side_by_side,
     sign_in,
@@ -42,15 +43,6 @@ def activated(**values: object) -> ApplicantActivated:
             **values,
         }
     )
-
-
-def mails_to(app: Flask, email: str) -> list[MailRequested]:
-    return [event for event in recorded(app, MailRequested) if event.recipient == email]
-
-
-def link_in(mail: MailRequested) -> str:
-    link = urlsplit(mail.context["link"])
-    return f"{link.path}?{link.query}"
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def enrol(page: Page, house: House, email: str) -> None:
     page.click("#activate")
     expect(page).to_have_url(re.compile(r"/enrol$"))
     page.fill("[name=password]", PASSWORD)
-    page.locator("main form button").click()
+    page.click("#enrol")
 
 
 @pytest.mark.parametrize(

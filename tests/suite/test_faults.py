@@ -66,7 +66,9 @@ def test_killing_redis_under_ten_signed_in_browsers_signs_none_of_them_out(
         server.process.wait()
         seen = len(answers)
         wait_until(lambda: len(answers) > seen + 20)
-        for file in (path for path in server.folder.rglob("*") if path.is_file() and "appendonly" in str(path)):
+        for file in (
+            path for path in server.folder.rglob("*") if path.is_file() and "appendonly" in str(path)
+        ):
             file.unlink()
         server.start()
         seen = len(answers)

@@ -1,6 +1,7 @@
 """Passwords that guessers try first: common words, runs of keys, and words about the person or the service.
 
-A long password is refused when little is left of it once all of these are taken out.
+A long password is refused when little is left of it once all of these are taken out. The long lists of words that
+many people use are zxcvbn's, in strength.py; these are the ones that it lacks or that count here in another way.
 """
 
 import re
@@ -20,8 +21,19 @@ _COMMON_WORDS = """
     juventus computer internet google facebook twitter telegram github discord samsung apple iphone android windows
     linux microsoft money dollar bitcoin trustno1 whatever nothing forever freedom lucky happy smile jesus god lord
     michael jessica daniel thomas andrew ashley jennifer michelle charlie jordan robert matthew
-    любовь люблю привет солнце зайка котенок мама папа наташа настя саша маша андрей сергей дмитрий александр
-    москва россия родина спартак зенит
+    любовь люблю любимая любимый любимка привет солнце солнышко зайка заяц зайчик зайчонок котенок котёнок котик кошка
+    кот киска собака мышка рыбка малыш малышка мама мамочка папа сестра брат бабушка дедушка семья дети сын дочка
+    наташа настя саша маша катя лена оля аня ира света таня юля вика даша ксюша алина марина елена ольга анна ирина
+    светлана татьяна юлия виктория дарья екатерина мария анастасия наталья людмила галина надежда вера андрей сергей
+    дмитрий дима александр алексей максим иван ваня владимир вова денис роман антон артем артём никита евгений женя
+    михаил миша николай коля павел паша олег игорь виталий виктор юрий егор кирилл илья данил руслан вадим влад
+    владислав москва россия питер украина киев минск родина победа спартак зенит динамо локомотив цска мафия король
+    принцесса ангел ангелочек демон вампир дракон волк тигр лев медведь бог господи счастье удача дружба жизнь мечта
+    красота весна лето осень зима январь февраль март апрель май июнь июль август сентябрь октябрь ноябрь декабрь
+    понедельник вторник среда четверг пятница суббота воскресенье деньги работа школа институт компьютер интернет
+    телефон машина самолет самолёт музыка футбол хоккей секрет тайна админ администратор пользователь логин вход
+    доступ ключ вконтакте одноклассники привет пока спасибо пожалуйста хорошо один два три четыре пять шесть семь
+    восемь девять десять мой моя моё мое твой твоя наш ваш очень самый самая тебя меня всегда навсегда никогда
     my your the and one two three four five six seven eight nine ten me you is in it for this that with
 """
 
@@ -54,7 +66,7 @@ def is_guessable(password: str, context: Iterable[str]) -> bool:
     folded = unicodedata.normalize("NFKC", password).casefold()
     if _period(folded) < SHORTEST_PERIOD:
         return True
-    words = _context_words(context)
+    words = sorted({*SERVICE_WORDS, *listed_words(), *context_words(context)}, key=len, reverse=True)
     signs = {sign for sign in folded if _is_punctuation(sign)}
     needed = LEAST_OWN_CHARACTERS - max(len(signs) - SIGNS_FOR_FREE, 0)
     # Read as typed, and with the usual stand-ins for letters undone: P@ssw0rd is password.
@@ -63,7 +75,10 @@ def is_guessable(password: str, context: Iterable[str]) -> bool:
 
 
 def _own_characters(text: str, words: list[str]) -> int:
-    """How many different characters are left once everything is taken out that a guesser would put in."""
+    """How many different characters are left once everything is taken out that a guesser would put in.
+
+    `words` come longest first, so that a part of one does not hide the whole.
+    """
     if _period(text) < SHORTEST_PERIOD:
         return 0
     for word in words:
@@ -83,14 +98,19 @@ def _without_punctuation(text: str) -> str:
     return "".join(sign for sign in text if not _is_punctuation(sign))
 
 
-def _context_words(context: Iterable[str]) -> list[str]:
-    """Words to take out, longest first, so that a part of one does not hide the whole."""
-    found = {*SERVICE_WORDS, *_COMMON_WORDS.split()}
+def listed_words() -> list[str]:
+    """Our own list of common words."""
+    return list(dict.fromkeys(_COMMON_WORDS.split()))
+
+
+def context_words(context: Iterable[str]) -> list[str]:
+    """What a guesser would try for this person and this service: each phrase, its words, and our names."""
+    found = list(SERVICE_WORDS)
     for phrase in context:
         folded = unicodedata.normalize("NFKC", phrase).casefold()
-        found.update(part for part in re.split(r"[\W_]+", folded) if len(part) >= SHORTEST_RUN)
-        found.add(_without_punctuation(folded))
-    return sorted(filter(None, found), key=len, reverse=True)
+        found += [part for part in re.split(r"[\W_]+", folded) if len(part) >= SHORTEST_RUN]
+        found.append(_without_punctuation(folded))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _period(text: str) -> int:

@@ -79,9 +79,12 @@ def sign_in(
     evidence: Evidence,
     method: str,
     visitor: Visitor,
+    proof: str | None = None,
     provider: str | None = None,
 ) -> SignIn | Halfway:
     """Sign in the person of this condition on `users`, who has just proven themselves by `evidence`.
+
+    `proof` is the hash of the password that they have just set, where that is what it rests on.
 
     Raises LoginRefused, AccountDisabled, KeptOut.
     """
@@ -90,7 +93,9 @@ def sign_in(
         if standing is None:
             raise _refused("unknown_account", method=method, visitor=visitor)
         try:
-            return go_on(standing, evidence=evidence, method=method, visitor=visitor, provider=provider)
+            return go_on(
+                standing, evidence=evidence, method=method, visitor=visitor, proof=proof, provider=provider
+            )
         except StandingChanged:
             continue
     raise TooBusy(gettext("Please try again in a moment."), retry_after=2)

@@ -1,4 +1,4 @@
-"""Mailed links that set a first password, for people whose account staff opened directly."""
+"""Mailed links that set a password, once: the first one of an account that staff opened, or a new one."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,17 @@ from services.account.extensions import audit, db, outbox
 from services.account.flows.factors import PASSWORD
 from services.account.flows.login import Halfway, sign_in
 from services.account.flows.passwords import passwords, store_first_password
+from services.account.flows.revoking import revoke_access
 from services.account.flows.sessions import SignIn
+from services.account.flows.takeover import take_over
 from services.account.flows.users import create_user, lock_user, mark_email_verified, normalise_email
 from services.account.flows.visitor import Visitor
-from services.account.models import PasswordCredential, PasswordLink, User
+from services.account.models import LinkedIdentity, Passkey, PasswordCredential, PasswordLink, User
 
 log = get_logger("account.password_links")
+
+PAGES = {"first": "/password/set", "reset": "/password/reset"}
+LETTERS = {"first": "set_password", "reset": "reset_password"}
 
 
 class LinkNotValid(Problem):
@@ -36,6 +41,12 @@ class LinkExpired(LinkNotValid):
     """The link was good once; a fresh one may be asked for with it."""
 
     slug, title = "link-expired", lazy_gettext("This link has expired")
+
+
+class NoLinkForDisabled(Problem):
+    """Whoever may not sign in is mailed no way to."""
+
+    status, slug, title = 409, "account-is-disabled", lazy_gettext("This account is disabled")
 
 
 def open_account(*, application_id: str, email: str, name: str, locale: str, roles: Sequence[str]) -> None:
@@ -71,87 +82,78 @@ def open_account(*, application_id: str, email: str, name: str, locale: str, rol
         outbox.record(AccountOpened(sub=user.sub, application_id=application_id))
         has_password = session.get(PasswordCredential, user.id, populate_existing=True) is not None
         if is_new or (not has_password and user.is_active):
-            _mail_link(session, user)
+            mail_link(session, user, purpose="first")
         else:
             log.info("account_known", sub=user.sub, application_id=application_id)
 
 
-def _mail_link(session: DatabaseSession, user: User) -> None:
+# -- mailing ---------------------------------------------------------------------------------------------------
+
+
+def mail_link(session: DatabaseSession, user: User, *, purpose: str, letter: str | None = None) -> None:
+    """Mail a link to the person's address, in the transaction under way; earlier ones end. The row is locked.
+
+    `letter` is another one than the purpose's, for whoever did not ask for it.
+    """
     settings = parts_of(current_app).settings
+    life = settings.PASSWORD_LINK_LIFETIME if purpose == "first" else settings.RESET_LINK_LIFETIME
     token, digest = single_use.make()
     now = utcnow()
-    session.execute(
-        sa.update(PasswordLink)
-        .where(PasswordLink.user_id == user.id, PasswordLink.used_at.is_(None))
-        .values(used_at=now)
-    )
+    end_links(session, user)
     link = PasswordLink(
-        user_id=user.id, token_digest=digest, created_at=now, expires_at=now + settings.PASSWORD_LINK_LIFETIME
+        user_id=user.id, purpose=purpose, token_digest=digest, created_at=now, expires_at=now + life
     )
     session.add(link)
     session.flush()
+    template = letter or LETTERS[purpose]
     outbox.record(
         MailRequested(
-            template="set_password",
+            template=template,
             recipient=user.email,
             locale=user.locale,
-            context={"name": user.name, "link": f"{settings.PUBLIC_URL}/password/set?token={token}"},
-            deduplication_key=f"set_password:{link.id}",
+            context={"name": user.name, "link": f"{settings.PUBLIC_URL}{PAGES[purpose]}?token={token}"},
+            deduplication_key=f"{template}:{link.id}",
             expires_at=link.expires_at.isoformat(),
         )
     )
 
 
-def look_at_link(*, token: str) -> User:
-    """Whose password this link sets; spends nothing. Raises LinkNotValid, LinkExpired."""
-    with db.single_statements() as session:
-        found = session.execute(
-            sa.select(PasswordLink, User)
-            .join(User, User.id == PasswordLink.user_id)
-            .where(PasswordLink.token_digest == single_use.digest(token))
-            .execution_options(populate_existing=True)
-        ).one_or_none()
-    if found is None or found[0].used_at is not None or not found[1].is_active:
-        raise LinkNotValid
-    link, user = found
-    if link.expires_at <= utcnow():
-        raise LinkExpired
-    return user
+def end_links(session: DatabaseSession, user: User) -> None:
+    """End the person's mailed links of both kinds, in the transaction under way."""
+    session.execute(
+        sa.update(PasswordLink)
+        .where(PasswordLink.user_id == user.id, PasswordLink.used_at.is_(None))
+        .values(used_at=utcnow())
+        .execution_options(synchronize_session=False)
+    )
 
 
-def set_first_password(*, token: str, password: str, visitor: Visitor) -> SignIn | Halfway:
-    """Spend the link: set the password, count the address as confirmed, sign the person in.
+def purpose_for(session: DatabaseSession, user: User) -> str:
+    """`first` for an account that nobody has entered yet, else `reset`."""
+    if user.email_verified_at is not None:
+        return "reset"
+    ways = (PasswordCredential, Passkey, LinkedIdentity)
+    has_way = sa.or_(*(sa.exists().where(way.user_id == user.id) for way in ways))
+    return "reset" if session.scalar(sa.select(has_way)) else "first"
 
-    Raises LinkNotValid, LinkExpired, PasswordRefused (the link stays good), TooBusy.
+
+def send_password_link(*, sub: str, reason: str | None = None) -> str:
+    """Mail the person a link that sets their password, because staff say so. Returns its purpose.
+
+    Nothing else changes. Raises UnknownUser, NoLinkForDisabled.
     """
-    owner = look_at_link(token=token)
-    passwords().check(password, context=[owner.email, owner.name])
-    hashed = passwords().hash(password)
-    with acting_as(f"user:{owner.sub}"), db.transaction() as session:
-        user = lock_user(session, sub=owner.sub)
-        spent = session.scalar(
-            sa.update(PasswordLink)
-            .where(
-                PasswordLink.token_digest == single_use.digest(token),
-                PasswordLink.used_at.is_(None),
-                PasswordLink.expires_at > utcnow(),
-            )
-            .values(used_at=utcnow())
-            .returning(PasswordLink.id)
-        )
-        if (
-            spent is None
-            or not user.is_active
-            or not store_first_password(session, user_id=user.id, hashed=hashed)
-        ):
-            raise LinkNotValid
-        audit.record("password.set", target=f"user:{user.sub}")
-        mark_email_verified(user)
-    return sign_in(User.sub == owner.sub, evidence=PASSWORD, method="link", visitor=visitor)
+    with db.transaction() as session:
+        user = lock_user(session, sub=sub)
+        if not user.is_active:
+            raise NoLinkForDisabled
+        purpose = purpose_for(session, user)
+        mail_link(session, user, purpose=purpose)
+        audit.record("password.link_sent", target=f"user:{sub}", after={"purpose": purpose}, reason=reason)
+    return purpose
 
 
-def ask_for_fresh_link(*, token: str) -> None:
-    """Mail a new link to the owner of an expired one, to the address it went to. Raises LinkNotValid."""
+def ask_for_fresh_link(*, token: str, purpose: str) -> None:
+    """Mail a new link to the owner of an expired one, to their address. Raises LinkNotValid."""
     with db.transaction() as session:
         user = session.scalar(
             sa.select(User)
@@ -164,9 +166,69 @@ def ask_for_fresh_link(*, token: str) -> None:
             raise LinkNotValid
         try:
             # Under the lock: of two presses side by side the second finds the link replaced.
-            look_at_link(token=token)
+            look_at_link(token=token, purpose=purpose)
         except LinkExpired:
-            _mail_link(session, user)
+            mail_link(session, user, purpose=purpose)
+
+
+# -- using -----------------------------------------------------------------------------------------------------
+
+
+def look_at_link(*, token: str, purpose: str) -> User:
+    """Whose password this link sets; spends nothing. Raises LinkNotValid, LinkExpired."""
+    with db.single_statements() as session:
+        found = session.execute(
+            sa.select(PasswordLink, User)
+            .join(User, User.id == PasswordLink.user_id)
+            .where(PasswordLink.token_digest == single_use.digest(token), PasswordLink.purpose == purpose)
+            .execution_options(populate_existing=True)
+        ).one_or_none()
+    if found is None or found[0].used_at is not None or not found[1].is_active:
+        raise LinkNotValid
+    link, user = found
+    if link.expires_at <= utcnow():
+        raise LinkExpired
+    return user
+
+
+def spend_link(session: DatabaseSession, user: User, *, token: str, purpose: str) -> None:
+    """Spend this link, in the transaction under way; the person's row is locked. Once: raises LinkNotValid."""
+    spent = session.scalar(
+        sa.update(PasswordLink)
+        .where(
+            PasswordLink.user_id == user.id,
+            PasswordLink.token_digest == single_use.digest(token),
+            PasswordLink.purpose == purpose,
+            PasswordLink.used_at.is_(None),
+            PasswordLink.expires_at > utcnow(),
+        )
+        .values(used_at=utcnow())
+        .returning(PasswordLink.id)
+        .execution_options(synchronize_session=False)
+    )
+    if spent is None or not user.is_active:
+        raise LinkNotValid
+
+
+def set_first_password(*, token: str, password: str, visitor: Visitor) -> SignIn | Halfway:
+    """Spend the link: set the password, count the address as confirmed, sign the person in.
+
+    Raises LinkNotValid, LinkExpired, PasswordRefused (the link stays good), TooBusy.
+    """
+    owner = look_at_link(token=token, purpose="first")
+    passwords().check(password, context=[owner.email, owner.name])
+    hashed = passwords().hash(password)
+    with acting_as(f"user:{owner.sub}"), db.transaction() as session:
+        user = lock_user(session, sub=owner.sub)
+        spend_link(session, user, token=token, purpose="first")
+        if not store_first_password(session, user_id=user.id, hashed=hashed):
+            raise LinkNotValid
+        if take_over(session, user):
+            # Somebody else had come in by a link that was handed over, and never proved the address.
+            revoke_access(sub=user.sub, cause="password_changed")
+        audit.record("password.set", target=f"user:{user.sub}")
+        mark_email_verified(user)
+    return sign_in(User.sub == owner.sub, evidence=PASSWORD, method="link", visitor=visitor, proof=hashed)
 
 
 def warn_of_threat(*, sub: str, cause: str) -> None:

@@ -60,6 +60,11 @@ def normalise_email(email: str) -> str:
     return f"{local}{at}{domain}"
 
 
+def is_address(text: str) -> bool:
+    """Whether this can be somebody's e-mail address."""
+    return len(text) <= MAX_EMAIL_LENGTH and _ADDRESS.match(text) is not None
+
+
 def create_user(
     *,
     email: str,
@@ -114,7 +119,7 @@ def create_user(
 
 def _check(*, email: str, name: str, roles: list[str]) -> None:
     errors = {}
-    if len(email) > MAX_EMAIL_LENGTH or not _ADDRESS.match(email):
+    if not is_address(email):
         errors["email"] = gettext("This does not look like an e-mail address.")
     if not name or len(name) > MAX_NAME_LENGTH or any(unicodedata.category(sign) == "Cc" for sign in name):
         errors["name"] = gettext("A name has 1 to %(count)s characters.", count=MAX_NAME_LENGTH)
@@ -184,8 +189,11 @@ def search_users(*, text: str = "", limit: int = 50) -> list[User]:
 
 
 def has_password(user: User) -> bool:
+    """Whether there is a password that opens the account."""
     with db.single_statements() as session:
-        return session.get(PasswordCredential, user.id) is not None
+        return bool(
+            session.scalar(sa.select(PasswordCredential.hash).where(PasswordCredential.user_id == user.id))
+        )
 
 
 def _fresh(query: sa.Select[tuple[User]]) -> sa.Select[tuple[User]]:
@@ -211,7 +219,7 @@ def disable_user(*, sub: str, reason: str | None = None) -> bool:
             return False
         user.status = "disabled"
         revoke_access(sub=sub, cause="disabled")
-        _changed(
+        note_change(
             user, "user.disabled", before={"status": "active"}, after={"status": "disabled"}, reason=reason
         )
     return True
@@ -224,7 +232,7 @@ def enable_user(*, sub: str, reason: str | None = None) -> bool:
         if user.is_active:
             return False
         user.status = "active"
-        _changed(
+        note_change(
             user, "user.enabled", before={"status": "disabled"}, after={"status": "active"}, reason=reason
         )
     return True
@@ -252,7 +260,7 @@ def _set_roles(*, sub: str, role: str, has_it: bool) -> bool:
         if not has_it:
             owe(("deny_sub", sub))
         action = "user.role_added" if has_it else "user.role_removed"
-        _changed(user, action, before={"roles": before}, after={"roles": user.roles})
+        note_change(user, action, before={"roles": before}, after={"roles": user.roles})
     return True
 
 
@@ -265,7 +273,7 @@ def choose_language(*, sub: str, locale: str) -> bool:
         if user.locale == locale:
             return False
         before, user.locale = user.locale, locale
-        _changed(user, "user.language_chosen", before={"locale": before}, after={"locale": locale})
+        note_change(user, "user.language_chosen", before={"locale": before}, after={"locale": locale})
     return True
 
 
@@ -273,14 +281,27 @@ def mark_email_verified(user: User) -> None:
     """Note, in the transaction under way, that the person reads mail at their address."""
     if user.email_verified_at is None:
         user.email_verified_at = utcnow()
-        _changed(
+        note_change(
             user, "user.email_verified", before={"email_verified": False}, after={"email_verified": True}
         )
 
 
-def _changed(
+def replace_email(user: User, email: str) -> None:
+    """Give the person another address, proven, in the transaction under way. Raises EmailTaken."""
+    try:
+        with db.session.begin_nested():
+            user.email, user.email_normalised = email, normalise_email(email)
+            user.email_verified_at = utcnow()
+            db.session.flush()
+    except IntegrityError as error:
+        raise _taken(error) from None
+    note_change(user, "user.email_changed", before={}, after={"email_verified": True})
+
+
+def note_change(
     user: User, action: str, *, before: dict[str, object], after: dict[str, object], reason: str | None = None
 ) -> None:
+    """Tell the other services, the sessions' copies and the audit what the transaction under way changed."""
     user.version += 1
     user.updated_at = utcnow()
     db.session.flush()

@@ -20,6 +20,7 @@ class PasswordCredential(db.Model):  # type: ignore[name-defined]
         sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
     hash: Mapped[str] = mapped_column(sa.Text)
+    """Empty: the account was secured, and no password opens it until a new one is set by a mailed link."""
     changed_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 

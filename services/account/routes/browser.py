@@ -45,6 +45,15 @@ def visitor() -> Visitor:
     )
 
 
+def wants_check() -> bool:
+    """Whether "Check its strength" was pressed on a form that sets a password: it changes nothing."""
+    return "check" in request.form
+
+
+def wants_change() -> bool:
+    return not wants_check()
+
+
 def device_cookie() -> str:
     """The name of the cookie by which a person's own browsers are known; it signs nobody in."""
     return "__Host-id_device" if parts_of(current_app).settings.is_secure else "id_device"

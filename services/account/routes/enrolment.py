@@ -14,10 +14,11 @@ from libs.service import parts_of
 from libs.web.redirects import safe_path
 from services.account.extensions import limiter
 from services.account.flows.enrolment import AlreadyEnrolled, enrol, find_enrolled
-from services.account.flows.passwords import PasswordRefused, passwords
+from services.account.flows.passwords import Hint, PasswordRefused, passwords
 from services.account.flows.users import EmailTaken
-from services.account.routes.browser import sent_on, visitor
+from services.account.routes.browser import sent_on, visitor, wants_change, wants_check
 from services.account.routes.login import PER_ACCOUNT, PER_ADDRESS
+from services.account.routes.password_links import CHECKS
 
 bp = Blueprint("enrolment", __name__)
 
@@ -52,13 +53,17 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/enrol")
-@limiter.limit("login", PER_ADDRESS)
-@limiter.limit("login", PER_ACCOUNT, by=enrolling_application)
+@limiter.limit("login", PER_ADDRESS, when=wants_change)
+@limiter.limit("login", PER_ACCOUNT, by=enrolling_application, when=wants_change)
+@limiter.limit("password_check", CHECKS, when=wants_check)
 @public
 def set_password() -> ResponseReturnValue:
     step = _open_step()
     if step is None:
         return _closed("expired"), 410
+    password = request.form.get("password", "")
+    if wants_check():
+        return _form(step, strength=passwords().hint(password, context=[step["email"], step["name"]]))
     try:
         done = enrol(
             application_id=step["application_id"],
@@ -67,7 +72,7 @@ def set_password() -> ResponseReturnValue:
             locale=step["locale"],
             roles=step["roles"],
             is_email_verified=step["email_verified"],
-            password=request.form.get("password", ""),
+            password=password,
             visitor=visitor(),
         )
     except PasswordRefused as refused:
@@ -97,8 +102,10 @@ def _open_step() -> dict[str, Any] | None:
     return content
 
 
-def _form(step: dict[str, Any], error: str | None = None) -> str:
-    return render_template("enrolment.html", step=step, error=error, min_length=passwords().min_length)
+def _form(step: dict[str, Any], *, error: str | None = None, strength: Hint | None = None) -> str:
+    return render_template(
+        "enrolment.html", step=step, error=error, strength=strength, min_length=passwords().min_length
+    )
 
 
 def _closed(why: str, step: dict[str, Any] | None = None) -> str:

@@ -12,11 +12,15 @@ from services.account.flows.password_links import (
     look_at_link,
     set_first_password,
 )
-from services.account.flows.passwords import PasswordRefused, passwords
+from services.account.flows.passwords import Hint, PasswordRefused, passwords
 from services.account.models import User
-from services.account.routes.browser import sent_on, visitor
+from services.account.routes.browser import sent_on, visitor, wants_change, wants_check
 
 bp = Blueprint("password_links", __name__)
+
+PER_ADDRESS = "30 per hour"
+CHECKS = "30 per minute"
+"""How often somebody may ask how strong a password would be; no password is hashed for it."""
 
 
 @bp.get("/password/set")
@@ -24,41 +28,57 @@ bp = Blueprint("password_links", __name__)
 def show() -> ResponseReturnValue:
     """The form. Looking spends nothing: mail scanners look too."""
     try:
-        return _form(look_at_link(token=_token()))
+        return _form(look_at_link(token=link_token(), purpose="first"))
     except LinkNotValid as refused:
-        return _closed(refused)
+        return closed(refused, purpose="first")
 
 
 @bp.post("/password/set")
-@limiter.limit("password_link", "30 per hour")
+@limiter.limit("password_link", PER_ADDRESS, when=wants_change)
+@limiter.limit("password_check", CHECKS, when=wants_check)
 @public
 def set_password() -> ResponseReturnValue:
+    password = request.form.get("password", "")
     try:
         if "fresh" in request.form:
-            ask_for_fresh_link(token=_token())
-            return render_template("password_link_sent.html")
-        owner = look_at_link(token=_token())
+            return fresh_link_sent(purpose="first")
+        owner = look_at_link(token=link_token(), purpose="first")
+        if wants_check():
+            return _form(owner, strength=strength_of(password, owner))
         try:
-            done = set_first_password(
-                token=_token(),
-                password=request.form.get("password", ""),
-                visitor=visitor(),
-            )
+            done = set_first_password(token=link_token(), password=password, visitor=visitor())
         except PasswordRefused as refused:
             return _form(owner, error=refused.errors["password"]), refused.status
     except LinkNotValid as refused:
-        return _closed(refused)
+        return closed(refused, purpose="first")
     return sent_on(done, "/account")
 
 
-def _token() -> str:
+def _form(owner: User, *, error: str | None = None, strength: Hint | None = None) -> str:
+    return render_template(
+        "password_set.html", owner=owner, error=error, strength=strength, min_length=passwords().min_length
+    )
+
+
+# -- what the pages of both kinds of link share ----------------------------------------------------------------
+
+
+def link_token() -> str:
     return request.args.get("token", "")
 
 
-def _form(owner: User, error: str | None = None) -> str:
-    return render_template("password_set.html", owner=owner, error=error, min_length=passwords().min_length)
+def strength_of(password: str, owner: User) -> Hint:
+    return passwords().hint(password, context=[owner.email, owner.name])
 
 
-def _closed(refused: LinkNotValid) -> ResponseReturnValue:
-    page = render_template("password_link_closed.html", is_expired=isinstance(refused, LinkExpired))
+def fresh_link_sent(*, purpose: str) -> ResponseReturnValue:
+    """One press on the page of an expired link mails a new one. Raises LinkNotValid."""
+    ask_for_fresh_link(token=link_token(), purpose=purpose)
+    return render_template("password_link_sent.html")
+
+
+def closed(refused: LinkNotValid, *, purpose: str) -> ResponseReturnValue:
+    page = render_template(
+        "password_link_closed.html", is_expired=isinstance(refused, LinkExpired), purpose=purpose
+    )
     return page, refused.status

@@ -10,7 +10,10 @@ LETTERS: dict[str, type[Letter]] = {
         joining.ActivationLink,
         joining.ApplicationRejected,
         passwords.SetPassword,
+        passwords.ResetPassword,
+        passwords.AccountSecured,
         security.NewDevice,
+        security.PasswordChanged,
         security.SignInThreatened,
     )
 }

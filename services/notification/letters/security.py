@@ -54,6 +54,20 @@ class NewDevice(SecurityNotice):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class PasswordChanged(SecurityNotice):
+    NAME = "password_changed"
+
+    def subject(self) -> str:
+        return _("The password of your account was changed")
+
+    def what(self) -> list[str]:
+        return [
+            _("Your UpdSpace account has a new password."),
+            _("Every other device and every app was signed out; your second factor, if you have one, stays."),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SignInThreatened(Letter):
     NAME = "sign_in_threatened"
 

@@ -15,6 +15,7 @@ from services.account.flows.sessions.listing import (
     fold_uses,
     list_sessions,
 )
+from services.account.flows.sessions.renewing import renew_secret
 from services.account.flows.sessions.upkeep import CLEANUP_KEY, clear_expired_sessions
 from services.account.flows.sessions.use import fold_seen
 
@@ -34,5 +35,6 @@ __all__ = [
     "fold_uses",
     "held_sessions",
     "list_sessions",
+    "renew_secret",
     "resume",
 ]

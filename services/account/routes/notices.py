@@ -1,0 +1,37 @@
+"""/account/not-me: the link "It wasn't me" of a security mail."""
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+
+from libs.people.access import public
+from services.account.extensions import limiter
+from services.account.flows.securing import NoticeNotValid, disavow, look_at_notice, what_happened
+from services.account.routes.password_links import PER_ADDRESS
+
+bp = Blueprint("notices", __name__)
+
+
+@bp.get("/account/not-me")
+@public
+def show() -> ResponseReturnValue:
+    """What happened, and the button. Looking spends nothing: mail scanners look too."""
+    try:
+        notice = look_at_notice(token=_token())
+    except NoticeNotValid as refused:
+        return render_template("not_me.html", state="closed"), refused.status
+    return render_template("not_me.html", state="open", notice=notice, what=what_happened(notice))
+
+
+@bp.post("/account/not-me")
+@limiter.limit("password_link", PER_ADDRESS)
+@public
+def secure() -> ResponseReturnValue:
+    try:
+        secured = disavow(token=_token())
+    except NoticeNotValid as refused:
+        return render_template("not_me.html", state="closed"), refused.status
+    return render_template("not_me.html", state="done", is_mailed=secured.is_mailed)
+
+
+def _token() -> str:
+    return request.args.get("token", "")
