@@ -47,11 +47,16 @@ SCHEDULE: tuple[Entry, ...] = (
     Entry("account.answer_password_requests", "account", 5, "forgotten passwords that no task took", 5),
     Entry("account.clear_expired_sessions", "account", "37 3 * * *", "expired sessions", 3600),
     Entry("account.clear_old_rows", "account", "27 * * * *", "old login events, links and attempts", 1800),
+    Entry(
+        "account.assemble_data", "account", "* * * * *", "data of people that some service is late with", 50
+    ),
+    Entry("account.erase_due", "account", "*/10 * * * *", "accounts whose time of grace is over", 540),
     Entry("onboarding.clear_links", "onboarding", "47 3 * * *", "links that ended long ago", 3600),
     Entry("oidc.clear_expired", "oidc", "57 3 * * *", "codes, grants and tokens that serve nobody now", 3600),
     Entry(
         "notification.sweep_messages", "notification", 5, "retries that are due, mail that no task took", 5
     ),
+    Entry("notification.forget_erased", "notification", "*/10 * * * *", "last mails to people who left", 540),
 )
 
 

@@ -118,6 +118,58 @@ class AccessRevoked(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataRequested(Event):
+    """A person wants all that each service holds about them. `emails` are their proven addresses, earlier ones too."""
+
+    NAME = "account.data_requested.v1"
+    SUBSCRIBERS = ("oidc", "onboarding", "notification")
+
+    request_id: str
+    sub: str
+    emails: list[str] = sealed()  # noqa: RUF009  a field, made once per class
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCollected(Event):
+    """What its producer holds about the person of a request, whole and in words that JSON can say."""
+
+    SUBSCRIBERS = ("account",)
+
+    request_id: str
+    content: JSONObject = sealed()  # noqa: RUF009
+
+
+class OIDCDataCollected(DataCollected):
+    """The issuer's part."""
+
+    NAME = "oidc.data_collected.v1"
+
+
+class OnboardingDataCollected(DataCollected):
+    """onboarding's part."""
+
+    NAME = "onboarding.data_collected.v1"
+
+
+class NotificationDataCollected(DataCollected):
+    """notification's part."""
+
+    NAME = "notification.data_collected.v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserErased(Event):
+    """A person is gone for good: every service forgets them. No later snapshot of theirs counts."""
+
+    NAME = "account.user_erased.v1"
+    SUBSCRIBERS = ("oidc", "onboarding", "notification")
+
+    sub: str
+    emails: list[str] = sealed()  # noqa: RUF009
+    """Their proven addresses, for services that know people by address alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SignInThreatened(Event):
     """Somebody used a refresh token that was already spent: the person is told."""
 
@@ -153,6 +205,11 @@ EVENTS: dict[str, type[Event]] = {
         AccountOpened,
         UserChanged,
         AccessRevoked,
+        DataRequested,
+        OIDCDataCollected,
+        OnboardingDataCollected,
+        NotificationDataCollected,
+        UserErased,
         SignInThreatened,
         MailRequested,
     )

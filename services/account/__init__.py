@@ -12,13 +12,17 @@ from services.account.flows.sessions import find_session
 from services.account.observing import gauges
 from services.account.routes import (
     account,
+    data_download,
+    email_change,
     enrolment,
+    erasure,
     forgotten,
     login,
     logout,
     notices,
     password_change,
     password_links,
+    profile,
     sessions,
     users,
 )
@@ -43,6 +47,10 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
             password_change.bp,
             notices.bp,
             account.bp,
+            profile.bp,
+            email_change.bp,
+            data_download.bp,
+            erasure.bp,
             sessions.bp,
             users.bp,
         ],

@@ -15,7 +15,7 @@ from libs.guard import ratelimit
 from libs.service import parts_of
 from libs.web.client_address import parse_address
 from services.account.extensions import audit, db, outbox
-from services.account.flows import sessions, users
+from services.account.flows import erasure, sessions, users
 from services.account.flows.revoking import Revoked, revoke_access, revoke_everybody
 from services.account.flows.securing import secure_account
 from services.account.models import ROLES, SignInSession, User
@@ -54,6 +54,7 @@ def show_user(email: str, as_json: bool) -> None:
         "has_password": users.has_password(user),
         "version": user.version,
         "application_id": user.application_id,
+        "erase_at": user.erase_at,
         "sessions": len(sessions.list_sessions(sub=user.sub)),
     }
     show_one(values, as_json=as_json)
@@ -170,6 +171,29 @@ def enable(email: str, reason: str | None, as_json: bool) -> None:
     wait_for_events(quiet=as_json)
     sentence = f"{user.email} may sign in again." if changed else f"{user.email} was not disabled."
     done(sentence, {"sub": user.sub, "status": "active", "changed": changed}, as_json=as_json)
+
+
+@users_group.command("erase", help="Erase a person's account after the time of grace, or at once with --now.")
+@click.argument("email")
+@click.option("--now", is_flag=True, help="At once, and for good: nobody can bring it back.")
+@click.option("--reason", help="Why, for the audit.")
+@click.option("--yes", is_flag=True, help="Do not ask whether you are sure.")
+@command
+def erase(email: str, now: bool, reason: str | None, yes: bool, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    sub, address = user.sub, user.email  # afterwards there may be no row to read them from
+    if not yes:
+        click.confirm(
+            f"Erase the account of {address}{' now, for good' if now else ''}?", abort=True, err=True
+        )
+    moment = erasure.erase_user(sub=sub, now=now, reason=reason)
+    wait_for_events(quiet=as_json)
+    did = (
+        "is erased"
+        if now
+        else f"is signed out everywhere and will be erased on {moment:%Y-%m-%d at %H:%M} UTC"
+    )
+    done(f"{address} {did}.", {"sub": sub, "erased": now, "erase_at": moment}, as_json=as_json)
 
 
 @role_group.command("add", help="Give a role: admin, reviewer or support.")

@@ -2,8 +2,17 @@
 
 from collections.abc import Mapping
 
-from libs.messaging.events import ApplicantActivated, Event, SignInThreatened
+from libs.messaging.events import (
+    ApplicantActivated,
+    DataCollected,
+    Event,
+    NotificationDataCollected,
+    OIDCDataCollected,
+    OnboardingDataCollected,
+    SignInThreatened,
+)
 from libs.messaging.inbox import Handler
+from services.account.flows.data_download import keep_part
 from services.account.flows.password_links import open_account, warn_of_threat
 
 
@@ -21,7 +30,15 @@ def warn_person(event: SignInThreatened) -> None:
     warn_of_threat(sub=event.sub, cause=event.cause)
 
 
+def keep_data(event: DataCollected) -> None:
+    producer = event.NAME.partition(".")[0]
+    keep_part(request_id=event.request_id, service=producer, content=event.content)
+
+
 HANDLERS: Mapping[type[Event], Handler] = {
     ApplicantActivated: open_for_applicant,
     SignInThreatened: warn_person,
+    OIDCDataCollected: keep_data,
+    OnboardingDataCollected: keep_data,
+    NotificationDataCollected: keep_data,
 }

@@ -51,6 +51,14 @@ class AccountSettings(ServiceSettings):
     """How long the record of an attempt to sign in stays."""
     DEVICES_KEPT: timedelta = timedelta(days=400)
     """How long a person's browser is known without being used; as long as browsers keep a cookie."""
+    EMAIL_CHANGE_LIFETIME: timedelta = timedelta(hours=24)
+    """How long the link mailed to a new address works; a newer link ends the older one."""
+    DATA_COLLECTION_LIFETIME: timedelta = timedelta(minutes=10)
+    """How long the other services have to send what they hold about somebody; then it is handed out without them."""
+    DATA_LINK_LIFETIME: timedelta = timedelta(days=7)
+    """How long somebody can download the data they asked for."""
+    ERASE_GRACE: timedelta = timedelta(days=14)
+    """How long people can think better of erasing their account."""
     GEOIP_DATABASE: str = ""
     """Path of a MaxMind database (mmdb) that knows countries; without one none is shown."""
 
@@ -68,6 +76,14 @@ class AccountSettings(ServiceSettings):
             raise SettingsError("RESET_MAIL_INTERVAL must be shorter than RESET_LINK_LIFETIME.")
         if self.RESET_MAILS_PER_HOUR < 1:
             raise SettingsError("RESET_MAILS_PER_HOUR must be at least 1.")
+        for name in (
+            "EMAIL_CHANGE_LIFETIME",
+            "DATA_COLLECTION_LIFETIME",
+            "DATA_LINK_LIFETIME",
+            "ERASE_GRACE",
+        ):
+            if getattr(self, name).total_seconds() < 1:
+                raise SettingsError(f"{name} must be one second or more.")
         if self.HASHING_CONCURRENCY < 1:
             raise SettingsError("HASHING_CONCURRENCY must be at least 1.")
         if self.GEOIP_DATABASE and not Path(self.GEOIP_DATABASE).is_file():

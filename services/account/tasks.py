@@ -1,7 +1,7 @@
 """account's own tasks; each is safe to run twice. gateway/schedule.py says when they run."""
 
 from services.account.extensions import tasks
-from services.account.flows import clearing, copies, forgotten, new_devices, sessions
+from services.account.flows import clearing, copies, data_download, erasure, forgotten, new_devices, sessions
 
 
 @tasks.task
@@ -39,3 +39,16 @@ def clear_expired_sessions() -> None:
 def clear_old_rows() -> None:
     """Hourly: delete login events, links, attempts and devices that serve nobody any more, in bounded batches."""
     clearing.clear_old_rows()
+
+
+@tasks.task
+def assemble_data() -> None:
+    """Every minute: hand out what was collected about people, where a service has not answered in time."""
+    data_download.assemble_overdue()
+
+
+@tasks.task
+def erase_due() -> None:
+    """Every 10 min: erase the accounts whose time of grace is over."""
+    while erasure.erase_due() == erasure.PEOPLE_PER_BATCH:
+        pass

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from libs.messaging.events import Event, MailRequested, UserChanged
+from libs.messaging.events import DataRequested, Event, MailRequested, UserChanged, UserErased
 from libs.messaging.inbox import Handler
-from services.notification.flows import messages, recipients
+from services.notification.flows import data_download, erasure, messages, recipients
 
 
 def handle_mail_requested(event: MailRequested) -> None:
@@ -24,7 +24,17 @@ def handle_user_changed(event: UserChanged) -> None:
         recipients.remember(sub=event.sub, email=email, locale=event.locale, version=event.version)
 
 
+def handle_data_requested(event: DataRequested) -> None:
+    data_download.collect(request_id=event.request_id, sub=event.sub, emails=event.emails)
+
+
+def handle_user_erased(event: UserErased) -> None:
+    erasure.erase(sub=event.sub, emails=event.emails)
+
+
 HANDLERS: Mapping[type[Event], Handler] = {
     MailRequested: handle_mail_requested,
     UserChanged: handle_user_changed,
+    DataRequested: handle_data_requested,
+    UserErased: handle_user_erased,
 }

@@ -61,6 +61,8 @@ class Message(db.Model):  # type: ignore[name-defined]
         # The sweep looks for what is due among the few rows that still wait.
         sa.Index("ix_messages_due", "due_at", postgresql_where=sa.text(_WAITS)),
         sa.Index("ix_messages_state_id", "state", "id"),
+        # Whoever asks for their data, or goes, is known here by address.
+        sa.Index("ix_messages_recipient", sa.func.lower(sa.column("recipient"))),
     )
 
 
@@ -93,6 +95,16 @@ class Recipient(db.Model):  # type: ignore[name-defined]
     locale: Mapped[str] = mapped_column(sa.Text)
     version: Mapped[int] = mapped_column(sa.BigInteger)
     """Of the snapshot; it only grows."""
+
+
+class Erasure(db.Model):  # type: ignore[name-defined]
+    """An address that is being forgotten: its messages at once, those still on their way when they have arrived."""
+
+    __tablename__ = "erasures"
+
+    sub: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    email: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    erased_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow, index=True)
 
 
 class MailboxEntry(db.Model):  # type: ignore[name-defined]

@@ -1,9 +1,9 @@
-"""Door 4: what the worker does. Both tasks may run twice and side by side."""
+"""Door 4: what the worker does. Every task may run twice and side by side."""
 
 import uuid
 
 from services.notification.extensions import tasks
-from services.notification.flows import delivery
+from services.notification.flows import delivery, erasure
 
 
 @tasks.task
@@ -16,3 +16,9 @@ def deliver(message_id: str) -> None:
 def sweep_messages() -> None:
     """Queue what waits without a task: retries that are due, leases that ran out, what no broker took."""
     delivery.sweep()
+
+
+@tasks.task
+def forget_erased() -> None:
+    """Every 10 min: forget the last mails to people who are gone once they have left, then the addresses."""
+    erasure.forget_erased()

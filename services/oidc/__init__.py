@@ -11,10 +11,10 @@ from services.oidc.extensions import limiter, stores
 from services.oidc.flows.keys import ALGORITHMS
 from services.oidc.models import GRANTS
 from services.oidc.protocol.keys import keys
-from services.oidc.routes import authorize, consent, discovery, logout, token, userinfo
+from services.oidc.routes import apps, authorize, consent, discovery, logout, token, userinfo
 from services.oidc.settings import OIDCSettings
 
-BLUEPRINTS = (authorize.bp, consent.bp, token.bp, userinfo.bp, discovery.bp, logout.bp)
+BLUEPRINTS = (authorize.bp, consent.bp, token.bp, userinfo.bp, discovery.bp, logout.bp, apps.bp)
 
 
 def create_app(settings: OIDCSettings | None = None) -> Flask:

@@ -144,7 +144,8 @@ class Grant(db.Model):  # type: ignore[name-defined]
 
     __tablename__ = "grants"
     __table_args__ = (
-        sa.Index("ix_grants_sub_live", "sub", postgresql_where=sa.text("ended_at IS NULL")),
+        # Of the living and the ended: a person's data is handed out, and erased, whole.
+        sa.Index("ix_grants_sub", "sub"),
         sa.Index("ix_grants_sid_live", "sid", postgresql_where=sa.text("ended_at IS NULL")),
     )
 

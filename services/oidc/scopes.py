@@ -8,8 +8,12 @@ OFFLINE_ACCESS = "offline_access"
 
 SCOPES: dict[str, Any] = {
     "openid": lazy_gettext("know that it is you, by a number of your own"),
-    "profile": lazy_gettext("see your name, your language and your time zone"),
+    "profile": lazy_gettext(
+        "see your name and the rest of your profile, such as your language and time zone"
+    ),
     "email": lazy_gettext("see your e-mail address"),
+    "phone": lazy_gettext("see your phone number"),
+    "address": lazy_gettext("see your postal address"),
     OFFLINE_ACCESS: lazy_gettext("keep this access after you sign out"),
 }
 """Every scope that we offer, in the order in which people are asked."""

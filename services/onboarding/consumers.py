@@ -2,9 +2,9 @@
 
 import uuid
 
-from libs.messaging.events import AccountOpened, Event, UserChanged
+from libs.messaging.events import AccountOpened, DataRequested, Event, UserChanged, UserErased
 from libs.messaging.inbox import Handler
-from services.onboarding.flows import activation, people
+from services.onboarding.flows import activation, data_download, erasure, people
 
 
 def handle_opened(event: AccountOpened) -> None:
@@ -22,4 +22,17 @@ def handle_user_changed(event: UserChanged) -> None:
     )
 
 
-HANDLERS: dict[type[Event], Handler] = {AccountOpened: handle_opened, UserChanged: handle_user_changed}
+def handle_data_requested(event: DataRequested) -> None:
+    data_download.collect(request_id=event.request_id, sub=event.sub, emails=event.emails)
+
+
+def handle_user_erased(event: UserErased) -> None:
+    erasure.erase(sub=event.sub, emails=event.emails)
+
+
+HANDLERS: dict[type[Event], Handler] = {
+    AccountOpened: handle_opened,
+    UserChanged: handle_user_changed,
+    DataRequested: handle_data_requested,
+    UserErased: handle_user_erased,
+}

@@ -33,6 +33,8 @@ class Application(db.Model):  # type: ignore[name-defined]
         ),
         sa.Index("ix_applications_email_folded_id", "email_folded", "id"),
         sa.Index("ix_applications_state_id", "state", "id"),
+        # Whoever asks for their data, or goes, is known by the account that the application became.
+        sa.Index("ix_applications_sub", "sub", postgresql_where=sa.text("sub IS NOT NULL")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)

@@ -4,10 +4,8 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from libs.messaging.events import UserChanged
 from tests.account.conftest import Person, copy_of, sign_in
 from tests.account.test_sessions import token_of
-from tests.conftest import recorded
 from tests.pages import Browser
 
 
@@ -24,30 +22,30 @@ def test_the_overview_shows_what_we_know_and_says_it_as_text(
     assert browser.page.headers["Cache-Control"] == "no-store"
 
 
-def test_a_chosen_language_holds_on_every_page_at_once(app: Flask, browser: Browser, person: Person) -> None:
+def test_the_overview_leads_to_everything_that_is_the_persons_own(browser: Browser, person: Person) -> None:
     sign_in(browser, person)
-    browser.fill("/account", button="save-language", locale="ru", follow=True)
-    assert "Ваш аккаунт" in browser.text
-    shared = copy_of(app, browser)
-    assert shared is not None
-    assert shared.claims["locale"] == "ru"
-    changes = [event for event in recorded(app, UserChanged) if event.sub == person.sub]
-    assert [(event.version, event.locale) for event in changes] == [(1, "en"), (2, "ru")]
-    browser.post("/account", {"csrf_token": token_of(browser), "locale": "tlh"})
-    assert browser.status == 422
+    text = browser.get("/account").text
+    for path in ("profile", "email", "sessions", "apps", "data", "erase"):
+        assert f'href="/account/{path}"' in text
+    assert 'id="leaving"' not in text
 
 
 def test_what_else_the_form_sends_changes_nothing(app: Flask, browser: Browser, person: Person) -> None:
     sign_in(browser, person)
-    browser.get("/account")
+    browser.get("/account/profile")
     data = {
         "csrf_token": token_of(browser),
         "locale": "ru",
         "roles": "admin",
         "sub": "x",
         "status": "disabled",
+        "email": "x@people.test",
+        "email_verified": "true",
+        "phone_number_verified": "true",
     }
-    assert browser.post("/account", data).status_code == 303
+    assert browser.post("/account/profile", data).status_code == 303
     shared = copy_of(app, browser)
     assert shared is not None
     assert (shared.sub, shared.roles, shared.status) == (person.sub, [], "active")
+    assert (shared.claims["email"], shared.claims["email_verified"]) == (person.email, False)
+    assert "phone_number_verified" not in shared.claims

@@ -20,7 +20,7 @@ from tests.account.conftest import (
     side_by_side,
     sign_in,
 )
-from tests.account.test_forgotten import NEW_PASSWORD, add_passkey, add_totp, ask
+from tests.account.password_tools import NEW_PASSWORD, add_passkey, add_totp, answer, ask
 from tests.conftest import recorded
 from tests.pages import Browser
 
@@ -185,6 +185,30 @@ def test_two_changes_side_by_side_leave_one_password(app: Flask, person: Person)
     assert len(mails_to(app, person.email, "password_changed")) == 1
 
 
+def test_a_session_that_ends_meanwhile_sets_nothing(
+    app: Flask, browser: Browser, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.account.flows.revoking import revoke_access
+
+    passwords = app.extensions["passwords"]
+    hash_ = passwords.hash
+
+    def slowly(password: str) -> str:
+        with app.app_context():
+            revoke_access(sub=person.sub, cause="sessions_revoked")
+        hashed: str = hash_(password)
+        return hashed
+
+    browser.get("/account/password")
+    monkeypatch.setattr(passwords, "hash", slowly)
+    browser.fill(old_password=person.password, new_password=NEW_PASSWORD)
+    assert browser.status == 303
+    monkeypatch.undo()
+    assert not is_signed_in(browser)
+    assert not mails_to(app, person.email)
+    sign_in(Browser(app), person)
+
+
 def test_nobody_signed_in_is_asked_to_sign_in_first(app: Flask) -> None:
     nobody = Browser(app)
     nobody.get("/account/password")
@@ -265,5 +289,6 @@ def test_with_all_turns_to_hash_taken_forms_get_a_prompt_503_while_pages_answer(
     finally:
         for _ in range(turns):
             passwords._turns.release()
+    answer(app)
     change(browser, person.password, NEW_PASSWORD)
     assert browser.status == 303

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from services.account.flows.strength import estimate
 from tests.account.conftest import Person, link_in, mails_to, rows, sign_in
+from tests.account.password_tools import counted, mailed_link
 from tests.account.test_enrolment import enter
-from tests.account.test_forgotten import counted, mailed_link
 from tests.account.test_password_links import activated
 from tests.account.test_passwords import create
 from tests.conftest import receive

@@ -11,7 +11,7 @@ from tests.conftest import sign_in_copy
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
 from tests.pages import Browser
 
-ALL_SCOPES = ("openid", "profile", "email", "offline_access")
+ALL_SCOPES = ("openid", "profile", "email", "phone", "address", "offline_access")
 
 
 @pytest.fixture

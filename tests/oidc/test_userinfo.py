@@ -14,6 +14,8 @@ from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from libs.people.sessions import Session
+from services.oidc.protocol.claims import STANDARD_CLAIMS
+from tests.conftest import sign_in_copy
 from tests.oidc.relying_party import RelyingParty, http
 from tests.pages import ORIGIN, Browser
 
@@ -35,15 +37,39 @@ def is_refused(response: TestResponse) -> bool:
     )
 
 
-def test_each_scope_opens_its_claims(
-    app: Flask, browser: Browser, person: Session, client: RelyingParty
-) -> None:
-    def claims(scope: str) -> set[str]:
-        return set(client.userinfo(client.tokens(browser, scope=scope)["access_token"]).json)
+PROFILE = {
+    "name": "Ada Lovelace",
+    "given_name": "Ada",
+    "family_name": "Lovelace",
+    "middle_name": "Augusta",
+    "nickname": "Countess",
+    "preferred_username": "ada",
+    "profile": "https://ada.test/me",
+    "website": "https://ada.test/",
+    "gender": "female",
+    "birthdate": "1815-12-10",
+    "zoneinfo": "Europe/London",
+    "locale": "en",
+    "updated_at": 1790000000,
+}
+PHONE = {"phone_number": "+442079460000", "phone_number_verified": False}
+ADDRESS = {"address": {"street_address": "12 St James's Square", "locality": "London", "country": "GB"}}
 
-    assert claims("openid") == {"sub"}
-    assert claims("openid email") == {"sub", "email", "email_verified"}
-    assert claims("openid profile") == {"sub", "name"}
+
+def test_each_scope_opens_its_claims(app: Flask, browser: Browser, client: RelyingParty) -> None:
+    person = sign_in_copy(browser, app, claims={**PROFILE, **PHONE, **ADDRESS})
+
+    def claims(scope: str) -> dict[str, Any]:
+        answer: dict[str, Any] = client.userinfo(client.tokens(browser, scope=scope)["access_token"]).json
+        assert answer.pop("sub") == person.sub
+        return answer
+
+    assert claims("openid") == {}
+    assert set(claims("openid email")) == {"email", "email_verified"}
+    assert claims("openid profile") == PROFILE
+    assert claims("openid phone") == PHONE
+    assert claims("openid address") == ADDRESS
+    assert set(claims("openid profile email phone address")) == set(STANDARD_CLAIMS)
 
 
 def test_the_token_may_come_by_header_or_by_post_but_not_in_the_query(

@@ -49,8 +49,15 @@ def _old() -> Iterator[tuple[Any, sa.ColumnElement[bool]]]:
     yield KnownDevice, KnownDevice.last_seen_at < now - settings.DEVICES_KEPT
     yield Block, sa.and_(Block.expires_at < now - settings.LOGIN_EVENTS_KEPT)
     # Of a link that has expired, whoever holds it may ask for a fresh one, and is told why it does not work.
-    for table in (PasswordLink, EmailChange, SecurityNotice):
+    for table in (PasswordLink, SecurityNotice):
         yield table, table.expires_at < now - settings.ENDED_SESSIONS_KEPT
+    # One that was confirmed says which address was the person's before, as long as there is the person.
+    yield (
+        EmailChange,
+        sa.and_(
+            EmailChange.expires_at < now - settings.ENDED_SESSIONS_KEPT, EmailChange.previous_email.is_(None)
+        ),
+    )
     yield DataRequest, DataRequest.expires_at < now
 
 

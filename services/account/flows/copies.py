@@ -29,6 +29,7 @@ DEBTS_PER_BATCH = 200
 def claims_of(user: User) -> dict[str, object]:
     """The standard claims of a person, as sessions and events carry them."""
     claims: dict[str, object] = {
+        **user.profile,
         "name": user.name,
         "email": user.email,
         "email_verified": user.email_verified_at is not None,
@@ -37,6 +38,9 @@ def claims_of(user: User) -> dict[str, object]:
     }
     if user.zoneinfo:
         claims["zoneinfo"] = user.zoneinfo
+    if "phone_number" in user.profile:
+        # Nobody has called it.
+        claims["phone_number_verified"] = False
     return claims
 
 

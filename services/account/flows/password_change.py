@@ -24,7 +24,7 @@ class WrongPassword(Problem):
 
 
 class PasswordChanged(Problem):
-    """Somebody else, or the same person in another tab, has set another password meanwhile."""
+    """Somebody else, or the same person in another tab, has set another password or ended the session meanwhile."""
 
     status, slug, title = 409, "password-changed", lazy_gettext("The password was changed meanwhile")
 
@@ -67,6 +67,9 @@ def change_password(
         end_what_is_open(session, user)
         revoke_access(sub=sub, cause="password_changed", keep_sid=sid)
         secrets = renew_secret(session, sid=sid, held=visitor.held)
+        if secrets is None:
+            # Ended since this request began, and with it the right to set a password from within.
+            raise PasswordChanged(gettext("Nothing was changed here. Please look again."))
         audit.record("password.changed" if stored else "password.set", target=f"user:{sub}")
         tell(session, user=user, template="password_changed", visitor=visitor)
     return Changed(secrets=secrets)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.database import utcnow
 from libs.messaging.events import UserChanged
-from libs.web.languages import DEFAULT, LANGUAGES, supported
+from libs.web.languages import DEFAULT, supported
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
 from services.account.flows.copies import claims_of, owe
@@ -261,19 +261,6 @@ def _set_roles(*, sub: str, role: str, has_it: bool) -> bool:
             owe(("deny_sub", sub))
         action = "user.role_added" if has_it else "user.role_removed"
         note_change(user, action, before={"roles": before}, after={"roles": user.roles})
-    return True
-
-
-def choose_language(*, sub: str, locale: str) -> bool:
-    """Speak another language to the person, on pages and in mails. False when it was so already. Raises BadUser."""
-    if locale not in LANGUAGES:
-        raise BadUser(errors={"locale": gettext("We do not speak this language yet.")})
-    with db.transaction() as session:
-        user = lock_user(session, sub=sub)
-        if user.locale == locale:
-            return False
-        before, user.locale = user.locale, locale
-        note_change(user, "user.language_chosen", before={"locale": before}, after={"locale": locale})
     return True
 
 

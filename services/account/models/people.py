@@ -71,6 +71,8 @@ class EmailChange(db.Model):  # type: ignore[name-defined]
     expires_at: Mapped[datetime] = mapped_column(Timestamp, index=True)
     used_at: Mapped[datetime | None] = mapped_column(Timestamp)
     """When it was used, or ended by a newer one."""
+    previous_email: Mapped[str | None] = mapped_column(sa.Text)
+    """The address that it replaced, once it has: so the person's earlier addresses are known."""
 
 
 class DataRequest(db.Model):  # type: ignore[name-defined]

@@ -42,6 +42,8 @@ class SignInSession(db.Model):  # type: ignore[name-defined]
 
     __tablename__ = "sign_in_sessions"
     __table_args__ = (
+        # Of the ended ones too: a person's data is handed out, and erased, whole.
+        sa.Index("ix_sign_in_sessions_user_id", "user_id"),
         sa.Index("ix_sign_in_sessions_live", "user_id", postgresql_where=sa.text("ended_at IS NULL")),
         sa.Index(
             "ix_sign_in_sessions_last_seen_at", "last_seen_at", postgresql_where=sa.text("ended_at IS NULL")

@@ -6,9 +6,8 @@ from flask_babel import gettext
 from werkzeug.exceptions import NotFound
 
 from libs.people.access import current_session, signed_in
-from libs.web.languages import LANGUAGES
 from services.account.flows.sessions import held_sessions
-from services.account.flows.users import choose_language, get_user
+from services.account.flows.users import get_user
 from services.account.routes.browser import give_sessions, held_secrets
 
 bp = Blueprint("account", __name__)
@@ -23,17 +22,13 @@ def show() -> ResponseReturnValue:
         "account.html",
         user=get_user(sub=session.sub),
         others=[one.session for one in held if one.session.sid != session.sid],
-        language_options=list(LANGUAGES.items()),
     )
 
 
 @bp.post("/account")
 @signed_in
 def change() -> ResponseReturnValue:
-    """Choose a language (`locale`), or go on as another account of this browser (`switch` is its sid)."""
-    if "locale" in request.form:
-        choose_language(sub=current_session().sub, locale=request.form["locale"])
-        return redirect("/account", 303)
+    """Go on as another account of this browser (`switch` is its sid)."""
     held = held_sessions(secrets=held_secrets())
     chosen = [one for one in held if one.session.sid == request.form.get("switch")]
     if not chosen:

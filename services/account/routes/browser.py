@@ -78,6 +78,8 @@ def sent_on(done: SignIn | Halfway, target: str) -> AnyResponse:
         session[ATTEMPT] = str(done.attempt_id)
         return redirect(f"{NEXT_STEPS[done.needs]}?{urlencode({'continue': target})}", 303)
     session.pop(ATTEMPT, None)
+    if done.is_leaving:
+        target = f"/account/erase?{urlencode({'continue': target})}"
     response = give_sessions(redirect(target, 303), done.secrets)
     assert isinstance(response, Response)
     response.set_cookie(

@@ -1,6 +1,6 @@
 """/account/not-me: the link "It wasn't me" of a security mail."""
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from libs.people.access import public
@@ -14,7 +14,12 @@ bp = Blueprint("notices", __name__)
 @bp.get("/account/not-me")
 @public
 def show() -> ResponseReturnValue:
-    """What happened, and the button. Looking spends nothing: mail scanners look too."""
+    """What happened, and the button. Looking spends nothing: mail scanners look too.
+
+    `done` says how pressing it ended: `mailed`, or without a mail.
+    """
+    if "done" in request.args:
+        return render_template("not_me.html", state="done", is_mailed=request.args["done"] == "mailed")
     try:
         notice = look_at_notice(token=_token())
     except NoticeNotValid as refused:
@@ -30,7 +35,7 @@ def secure() -> ResponseReturnValue:
         secured = disavow(token=_token())
     except NoticeNotValid as refused:
         return render_template("not_me.html", state="closed"), refused.status
-    return render_template("not_me.html", state="done", is_mailed=secured.is_mailed)
+    return redirect(f"/account/not-me?done={'mailed' if secured.is_mailed else 'closed'}", 303)
 
 
 def _token() -> str:

@@ -8,6 +8,9 @@ from sqlalchemy.dialects.postgresql import insert
 from services.notification.extensions import db
 from services.notification.models import Recipient
 
+LAST_VERSION = 2**63 - 1
+"""Of the tombstone of somebody who was erased."""
+
 
 def remember(*, sub: str, email: str, locale: str, version: int) -> None:
     """Keep the newest snapshot of a member; an older one that arrives late changes nothing."""
@@ -20,6 +23,19 @@ def remember(*, sub: str, email: str, locale: str, version: int) -> None:
                 where=Recipient.version < row.excluded.version,
             )
         )
+
+
+def forget(*, sub: str) -> str | None:
+    """Forget a member; what stays is their sub under a version that no late snapshot exceeds. Returns the address."""
+    with db.transaction() as session:
+        known = session.scalar(sa.select(Recipient.email).where(Recipient.sub == sub).with_for_update())
+        tombstone = {"email": "", "locale": "", "version": LAST_VERSION}
+        session.execute(
+            insert(Recipient)
+            .values(sub=sub, **tombstone)
+            .on_conflict_do_update(index_elements=[Recipient.sub], set_=tombstone)
+        )
+        return known or None
 
 
 def locale_of(email: str) -> str | None:

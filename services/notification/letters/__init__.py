@@ -1,6 +1,6 @@
 """What we write to people: every letter by its name."""
 
-from services.notification.letters import joining, passwords, security
+from services.notification.letters import addresses, joining, leaving, passwords, security
 from services.notification.letters.letter import Letter, one_line
 
 LETTERS: dict[str, type[Letter]] = {
@@ -15,6 +15,13 @@ LETTERS: dict[str, type[Letter]] = {
         security.NewDevice,
         security.PasswordChanged,
         security.SignInThreatened,
+        addresses.ConfirmNewEmail,
+        addresses.EmailInUse,
+        addresses.EmailChanged,
+        leaving.DataReady,
+        leaving.ErasureScheduled,
+        leaving.AccountKept,
+        leaving.AccountErased,
     )
 }
 

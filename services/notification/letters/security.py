@@ -21,6 +21,10 @@ class SecurityNotice(Letter):
         """What happened, a paragraph each."""
         raise NotImplementedError
 
+    def next_step(self, public_url: str) -> list[Block]:
+        """What its owner can do with it, where there is something."""
+        return []
+
     def blocks(self, public_url: str) -> list[Block]:
         place = (
             _("It happened on %(moment)s, from %(device)s.", moment=in_words(self.moment), device=self.device)
@@ -29,6 +33,7 @@ class SecurityNotice(Letter):
         )
         return [
             *(Paragraph(text) for text in self.what()),
+            *self.next_step(public_url),
             Paragraph(place),
             Paragraph(_("If it was you, there is nothing to do.")),
             Button(_("It wasn't me"), self.not_me),

@@ -40,6 +40,13 @@ TEMPLATE_WORDS = {
     "application_rejected": lazy_gettext("Application rejected"),
     "set_password": lazy_gettext("Set a password"),
     "sign_in_threatened": lazy_gettext("Sign-in in danger"),
+    "confirm_new_email": lazy_gettext("Confirm a new address"),
+    "email_in_use": lazy_gettext("Address in use"),
+    "email_changed": lazy_gettext("Address changed"),
+    "data_ready": lazy_gettext("Data ready"),
+    "erasure_scheduled": lazy_gettext("Account to be erased"),
+    "account_kept": lazy_gettext("Account kept"),
+    "account_erased": lazy_gettext("Account erased"),
 }
 
 
@@ -89,7 +96,7 @@ def retry(message_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _may_retry(found: messages.Message) -> bool:
-    return found.state == "failed" and found.reason != lifecycle.TOO_LATE
+    return found.state == "failed" and found.sealed_context is not None
 
 
 def _uuid(text: str | None) -> uuid.UUID | None:

@@ -10,6 +10,9 @@ from libs.database import utcnow
 from services.oidc.extensions import db
 from services.oidc.models import Subject
 
+LAST_VERSION = 2**31 - 1
+"""Of the tombstone of somebody who was erased."""
+
 
 def remember_subject(
     *, sub: str, version: int, status: str, roles: list[str], claims: Mapping[str, Any]
@@ -47,6 +50,26 @@ def remember_revocation(*, sub: str, before: int) -> None:
                 index_elements=[Subject.sub],
                 set_={"revoked_before": sa.func.greatest(Subject.revoked_before, before)},
             )
+        )
+
+
+def bury_subject(*, sub: str, before: int) -> None:
+    """Keep nothing of an erased person but their sub, as a snapshot that is newer than any to come.
+
+    No grant may come of a sign-in before then (epoch seconds). Holds the row until the caller's transaction ends.
+    """
+    tombstone = {
+        "version": LAST_VERSION,
+        "status": "erased",
+        "roles": [],
+        "claims": {},
+        "updated_at": utcnow(),
+    }
+    with db.transaction() as session:
+        session.execute(
+            insert(Subject)
+            .values(sub=sub, revoked_before=before, **tombstone)
+            .on_conflict_do_update(index_elements=[Subject.sub], set_={"revoked_before": before, **tombstone})
         )
 
 

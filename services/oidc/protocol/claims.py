@@ -7,12 +7,23 @@ from authlib.oidc.core import UserInfo
 
 STANDARD_CLAIMS = (
     "name",
+    "given_name",
+    "family_name",
+    "middle_name",
+    "nickname",
     "preferred_username",
-    "locale",
+    "profile",
+    "website",
+    "gender",
+    "birthdate",
     "zoneinfo",
+    "locale",
     "updated_at",
     "email",
     "email_verified",
+    "phone_number",
+    "phone_number_verified",
+    "address",
 )
 """What account knows about people; discovery names these."""
 

@@ -11,7 +11,7 @@ from libs.people.handover import seal_ticket
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.onboarding.extensions import audit, db, outbox
-from services.onboarding.flows import links, states
+from services.onboarding.flows import links, people, states
 from services.onboarding.models import UNDECIDED, Application
 
 
@@ -94,8 +94,13 @@ def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
 
 
 def note_opened(*, application_id: uuid.UUID, sub: str) -> None:
-    """The account is open: application and link are used up. Told twice, it happens once."""
+    """The account is open: application and link are used up. Told twice, it happens once.
+
+    Told after the account has been erased, there is nothing left that it would be about.
+    """
     with db.transaction():
+        if people.is_erased(sub=sub):
+            return
         application = states.get_locked(application_id)
         if application.state == "activated" and application.sub == sub:
             return

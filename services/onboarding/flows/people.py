@@ -8,6 +8,9 @@ from sqlalchemy.dialects.postgresql import insert
 from services.onboarding.extensions import db
 from services.onboarding.models import Person
 
+LAST_VERSION = 2**31 - 1
+"""Of the tombstone of somebody who was erased."""
+
 
 def remember_person(*, sub: str, version: int, name: str, roles: list[str], status: str, locale: str) -> None:
     """Keep a snapshot of a person; one that is not newer than what we have changes nothing."""
@@ -20,6 +23,28 @@ def remember_person(*, sub: str, version: int, name: str, roles: list[str], stat
                 index_elements=["sub"], set_=values, where=Person.version < sa.literal(version)
             )
         )
+
+
+def bury_person(*, sub: str) -> None:
+    """Keep nothing of an erased person but their sub, as a snapshot that is newer than any to come."""
+    tombstone = {
+        "version": LAST_VERSION,
+        "name": "",
+        "roles": [],
+        "status": "erased",
+        "locale": "",
+    }
+    with db.transaction() as session:
+        session.execute(
+            insert(Person)
+            .values(sub=sub, **tombstone)
+            .on_conflict_do_update(index_elements=["sub"], set_=tombstone)
+        )
+
+
+def is_erased(*, sub: str) -> bool:
+    """Whether account has said that this person is gone."""
+    return db.session.scalar(sa.select(Person.status).where(Person.sub == sub)) == "erased"
 
 
 def names_of(actors: Iterable[str | None]) -> dict[str, str]:

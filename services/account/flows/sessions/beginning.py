@@ -50,6 +50,8 @@ class SignIn:
     session: Session
     secrets: list[str] = field(repr=False)
     device: str = field(repr=False)
+    is_leaving: bool = False
+    """The account is about to be erased: now is the time to think better of it."""
 
 
 def begin_session(
@@ -106,7 +108,9 @@ def begin_session(
         _after(session, lambda: _forget(mine.secret_digest))
     log.info("login_succeeded", sub=user.sub, sid=new.id, method=method)
     kept = [held for held, _, _ in others[: MAX_ACCOUNTS - 1]]
-    return SignIn(session=shared, secrets=[secret, *kept], device=device)
+    return SignIn(
+        session=shared, secrets=[secret, *kept], device=device, is_leaving=user.erase_at is not None
+    )
 
 
 HeldRow = tuple[str, SignInSession, User]

@@ -15,10 +15,11 @@ from services.account.models import SignInSession
 log = get_logger("account.sessions")
 
 
-def renew_secret(session: DatabaseSession, *, sid: str, held: Sequence[str]) -> list[str]:
+def renew_secret(session: DatabaseSession, *, sid: str, held: Sequence[str]) -> list[str] | None:
     """Give the current session of a browser a new secret, in the transaction under way.
 
-    Returns what the browser's cookie holds from then on: the same as before where the session has ended.
+    Returns what the browser's cookie holds from then on; None where the session has ended, or has another secret
+    by now.
     """
     old, new = secret_digest(held[0]) if held else "", make_secret()
     renewed = session.scalar(
@@ -29,7 +30,7 @@ def renew_secret(session: DatabaseSession, *, sid: str, held: Sequence[str]) -> 
         .execution_options(synchronize_session=False)
     )
     if renewed is None:
-        return list(held)
+        return None
     owe(("delete_copy", old))
     db.after_commit(lambda: _copy_or_leave(secret_digest(new)))
     return [new, *held[1:]]

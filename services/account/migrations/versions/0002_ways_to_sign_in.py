@@ -1,8 +1,8 @@
 """Further ways to sign in, the record of every attempt, links of every kind, blocks and rules.
 
 Locks: new tables lock nothing that is used. The new columns have constant defaults or none, so that PostgreSQL
-rewrites no table; the index on users.erase_at keeps writers of users waiting for one scan of that table, the
-constraint on password_links for one of a small one. The previous release still runs: it reads and writes none
+rewrites no table; the index on users.erase_at keeps writers of users waiting for one scan of that table, the one
+on sign_in_sessions.user_id writers of sessions, the constraint on password_links for one of a small one. The previous release still runs: it reads and writes none
 of this, and every new column fills itself.
 """
 
@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("previous_email", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["user_id"], ["users.id"], name=op.f("fk_email_changes_user_id_users"), ondelete="CASCADE"
         ),
@@ -312,6 +313,7 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_password_links_purpose"), "password_links", "purpose IN ('first', 'reset')"
     )
+    op.create_index(op.f("ix_sign_in_sessions_user_id"), "sign_in_sessions", ["user_id"], unique=False)
     op.add_column("sign_in_sessions", sa.Column("provider", sa.Text(), nullable=True))
     op.add_column("sign_in_sessions", sa.Column("ip", postgresql.INET(), nullable=True))
     op.add_column("sign_in_sessions", sa.Column("country", sa.Text(), nullable=True))
@@ -335,6 +337,7 @@ def downgrade() -> None:
     op.drop_column("sign_in_sessions", "country")
     op.drop_column("sign_in_sessions", "ip")
     op.drop_column("sign_in_sessions", "provider")
+    op.drop_index(op.f("ix_sign_in_sessions_user_id"), table_name="sign_in_sessions")
     op.drop_column("password_links", "purpose")
     op.drop_table("data_parts")
     op.drop_table("totp_credentials")

@@ -1,0 +1,75 @@
+"""/account/erase: leaving, and thinking better of it."""
+
+from flask import Blueprint, current_app, flash, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_babel import format_date, gettext
+
+from libs.database import utcnow
+from libs.people.access import current_session, public, signed_in
+from libs.service import parts_of
+from libs.web.headers import allow_form_target
+from services.account.extensions import limiter
+from services.account.flows.erasure import LastAdministrator, NotTheAddress, ask_to_leave, keep_account
+from services.account.flows.sessions import held_sessions
+from services.account.flows.users import get_user
+from services.account.routes.browser import give_sessions, held_secrets, visitor, wanted_path
+
+bp = Blueprint("erasure", __name__)
+
+
+def _asker() -> str:
+    return current_session().sub
+
+
+@bp.get("/account/erase")
+@signed_in(fresh=True)
+def show() -> ResponseReturnValue:
+    return _page()
+
+
+@bp.post("/account/erase")
+@limiter.limit("erase", "20 per hour", by=_asker)
+@signed_in(fresh=True)
+def erase() -> ResponseReturnValue:
+    """Have the account erased after the time of grace; the browser is signed out of it at once."""
+    typed = request.form.get("email", "")
+    try:
+        moment = ask_to_leave(sub=_asker(), typed_email=typed, visitor=visitor())
+    except NotTheAddress as refused:
+        return _page(typed=typed, error=refused.errors["email"]), refused.status
+    except LastAdministrator as refused:
+        return _page(typed=typed, error=f"{refused.title}. {refused.detail}"), refused.status
+    flash(gettext("Your account will be erased on %(day)s.", day=format_date(moment, "long")), "info")
+    # What is left in this browser are other people's accounts, or the person's own other ones.
+    left = [held.secret for held in held_sessions(secrets=held_secrets())]
+    return give_sessions(redirect("/account/erase/scheduled", 303), left)
+
+
+@bp.get("/account/erase/scheduled")
+@public
+def scheduled() -> ResponseReturnValue:
+    return render_template("erasure/scheduled.html")
+
+
+@bp.post("/account/erase/keep")
+@signed_in
+def keep() -> ResponseReturnValue:
+    """Keep the account. Signing in was the proof; nothing is lost by it."""
+    if keep_account(sub=_asker(), visitor=visitor()):
+        flash(gettext("Your account stays."), "good")
+    return redirect(wanted_path(), 303)
+
+
+def _page(*, typed: str = "", error: str | None = None) -> str:
+    wanted = wanted_path(default="")
+    if wanted.startswith("/oauth2/"):
+        # The issuer may send the browser straight on to the app: a redirect of this form like any other.
+        allow_form_target(wanted)
+    return render_template(
+        "erasure/erase.html",
+        user=get_user(sub=_asker()),
+        typed=typed[:254],
+        error=error,
+        day=format_date(utcnow() + parts_of(current_app).settings.ERASE_GRACE, "long"),
+        wanted=wanted,
+    )

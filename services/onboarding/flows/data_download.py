@@ -1,0 +1,68 @@
+"""What onboarding holds about a person who asks for it: their applications, and what became of them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from libs.messaging.events import OnboardingDataCollected
+from services.onboarding.extensions import audit, db, outbox
+from services.onboarding.flows import states
+from services.onboarding.flows.apply import fold
+from services.onboarding.models import Application, Link, Person
+
+MOST_APPLICATIONS = 500
+
+
+def collect(*, request_id: str, sub: str, emails: Iterable[str]) -> None:
+    """Answer account with everything about the person, and nothing about who reviewed it."""
+    with db.transaction() as session:
+        person = session.get(Person, sub, populate_existing=True)
+        applications = session.scalars(
+            sa.select(Application)
+            .where(of_person(sub, emails))
+            .order_by(Application.id.desc())
+            .limit(MOST_APPLICATIONS)
+        )
+        content: dict[str, Any] = {
+            "person": {"name": person.name, "roles": person.roles, "locale": person.locale}
+            if person
+            else None,
+            "applications": [_whole(application) for application in applications],
+        }
+        outbox.record(OnboardingDataCollected(request_id=request_id, content=content))
+
+
+def of_person(sub: str, emails: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Which applications are a person's: what became their account, and what came from their addresses."""
+    return sa.or_(Application.sub == sub, Application.email_folded.in_([fold(email) for email in emails]))
+
+
+def _whole(application: Application) -> dict[str, Any]:
+    links = db.session.execute(
+        sa.select(Link.purpose, Link.created_at, Link.expires_at, Link.used_at)
+        .where(Link.application_id == application.id)
+        .order_by(Link.id)
+    )
+    history = audit.entries(target=states.target(application.id), limit=500)
+    return {
+        "id": str(application.id),
+        "email": application.email,
+        "name": application.name,
+        "why": application.why,
+        "locale": application.locale,
+        "state": application.state,
+        "submitted_at": _plain(application.submitted_at),
+        "confirmed_at": _plain(application.confirmed_at),
+        "decided_at": _plain(application.decided_at),
+        "activated_at": _plain(application.activated_at),
+        # The words that the applicant was mailed; there are no others.
+        "reason": application.reason,
+        "links": [{name: _plain(value) for name, value in row._mapping.items()} for row in links],
+        "history": [{"at": _plain(row.created_at), "action": row.action} for row in reversed(history)],
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
