@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -25,6 +26,8 @@ PYTHON = VENV / "bin" / "python"
 RUN_LOCK = "requirements-run.txt"
 TESTS_LOCK = "tests/requirements.txt"
 SERVICES = ("account", "onboarding", "oidc", "notification")
+APIS = ("account",)
+"""The services that have an API."""
 CATALOGUES = ("libs/web", "gateway", *(f"services/{name}" for name in SERVICES))
 
 
@@ -371,6 +374,31 @@ def migrate() -> int:
     return 0
 
 
+def openapi() -> int:
+    """Write gateway/openapi.json: the APIs of all services, as their code describes them."""
+    prepare(RUN_LOCK)
+    with tempfile.TemporaryDirectory() as scratch:
+        documents = [str(Path(scratch, f"{name}.json")) for name in APIS]
+        for name, document in zip(APIS, documents, strict=True):
+            flask = [str(VENV / "bin" / "flask"), "--app", f"services.{name}", "openapi", "write", document]
+            subprocess.run(flask, cwd=ROOT, env=_settings_of_nowhere(name), check=True)
+        return _wait_for([str(PYTHON), "-m", "gateway.docs", *documents])
+
+
+def _settings_of_nowhere(service: str) -> dict[str, str]:
+    """An environment in which a service can be assembled, and reaches nothing."""
+    key = base64.b64encode(os.urandom(32)).decode()
+    return os.environ | {
+        "ID_ENV": "development",
+        "PUBLIC_URL": "http://localhost:8000",
+        "SECRET_KEY": os.urandom(32).hex(),
+        "DATA_ENCRYPTION_KEYS": f"once:{key}",
+        "EVENT_ENCRYPTION_KEYS": f"once:{key}",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        f"{service.upper()}_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    }
+
+
 def clean() -> int:
     """Remove what can be made again; .venv, .data and .data-suite stay."""
     for name in (".pytest_cache", ".mypy_cache", ".ruff_cache", ".import_linter_cache", "htmlcov"):
@@ -392,7 +420,7 @@ def help_() -> int:
 
 COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__.rstrip("_"): command
-    for command in (run, suite, test, soak, bench, lint, lock, translations, migrate, clean, help_)
+    for command in (run, suite, test, soak, bench, lint, lock, translations, openapi, migrate, clean, help_)
 }
 
 

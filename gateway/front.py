@@ -12,6 +12,7 @@ import redis
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
 from flask_babel import lazy_gettext
 
+from gateway import docs
 from gateway.health import Source, SuiteHealth, over_http
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
@@ -24,7 +25,6 @@ from libs.service import create_service, parts_of
 from libs.web.pages import STATIC, static_url
 
 FOREVER = "public, max-age=31536000, immutable"
-FOR_A_WHILE = "public, max-age=300"
 SECURITY_TXT_LIFETIME = timedelta(days=90)
 
 bp = Blueprint("front", __name__)
@@ -81,6 +81,7 @@ def create_app(settings: GatewaySettings | None = None, sources: Mapping[str, So
     # To the letter: what no row of the route table names comes here, too, and is to find nothing.
     app.url_map.strict_slashes = True
     app.register_blueprint(bp)
+    app.register_blueprint(docs.bp)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["suite_health"] = SuiteHealth(sources or over_http(settings.upstreams))
     if settings.is_development:
@@ -147,14 +148,14 @@ def _waiting() -> dict[str, int]:
 def static(name: str) -> Response:
     """A shared asset; under its versioned address it may be kept for a year."""
     is_versioned = "v" in request.args and request.full_path == _versioned(name)
-    return _asset(name, FOREVER if is_versioned else FOR_A_WHILE)
+    return _asset(name, FOREVER if is_versioned else docs.FOR_A_WHILE)
 
 
 @bp.get("/favicon.ico")
 @public
 def favicon() -> Response:
     """For browsers that ask without reading the page."""
-    return _asset("icon.svg", FOR_A_WHILE)
+    return _asset("icon.svg", docs.FOR_A_WHILE)
 
 
 def _asset(name: str, cache_control: str) -> Response:
@@ -185,7 +186,9 @@ def _assets() -> dict[str, bytes]:
 def robots() -> Response:
     """Search engines may know the start page and the way in; the rest is between us and members."""
     text = "User-agent: *\nAllow: /$\nAllow: /apply$\nAllow: /static/\nDisallow: /\n"
-    return Response(text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": FOR_A_WHILE})
+    return Response(
+        text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": docs.FOR_A_WHILE}
+    )
 
 
 @bp.get("/.well-known/security.txt")
@@ -201,7 +204,9 @@ def security() -> Response:
         f"Canonical: {settings.PUBLIC_URL}/.well-known/security.txt",
     ]
     text = "\n".join(lines) + "\n"
-    return Response(text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": FOR_A_WHILE})
+    return Response(
+        text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": docs.FOR_A_WHILE}
+    )
 
 
 # ------------------------------------------------------------------------------------------ health

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import redis
@@ -23,6 +23,7 @@ from libs.observe.health import Check, Probe, init_health, standard_checks
 from libs.observe.logs import configure_logs, correlation_id, get_logger, set_correlation_id, set_service
 from libs.observe.metrics import GaugeSamples, Metrics, init_metrics
 from libs.people.access import init_access
+from libs.people.bearer import Bearer, IssuerKeys
 from libs.people.sessions import Session
 from libs.settings import ServiceSettings, Settings
 from libs.web.client_address import ClientAddress
@@ -31,6 +32,9 @@ from libs.web.headers import init_headers
 from libs.web.languages import init_languages
 from libs.web.pages import init_pages
 from libs.web.problems import init_problems
+
+if TYPE_CHECKING:
+    from libs.web.api import APIBlueprint
 
 log = get_logger("libs.request")
 
@@ -54,8 +58,12 @@ class Parts:
     inbox: Any = None
     tasks: Any = None
     probe: Any = None
+    issuer_keys: Any = None
+    """Where access tokens find the issuer's keys, in a service that has an API."""
     find_session: Callable[[str], Session | None] | None = None
     """account alone: the session of a secret's digest from its row, where the copy is missing."""
+    token_still_holds: Callable[[Bearer], bool | None] | None = None
+    """account alone: what its rows say of an access token while Redis is away; None where they cannot tell."""
     gauges: Callable[[], GaugeSamples] | None = None
     """The service's own gauges about the world, read by its worker."""
     waiting: Callable[[], dict[str, int]] | None = None
@@ -76,6 +84,7 @@ class Stores:
     outbox: Outbox
     inbox: Inbox
     tasks: Tasks
+    issuer_keys: IssuerKeys | None = None
 
 
 def create_service(
@@ -85,17 +94,19 @@ def create_service(
     name: str,
     limiter: RateLimiter,
     blueprints: Sequence[Blueprint],
+    api: "Sequence[APIBlueprint]" = (),
     stores: Stores | None = None,
     handlers: Mapping[type[Event], Handler] | None = None,
     commands: Iterable[click.Command] = (),
     checks: Mapping[str, Check] | None = None,
     failures: Mapping[str, str] | None = None,
     find_session: Callable[[str], Session | None] | None = None,
+    token_still_holds: Callable[[Bearer], bool | None] | None = None,
     gauges: Callable[[], GaugeSamples] | None = None,
     waiting: Callable[[], dict[str, int]] | None = None,
     serves_health: bool = True,
 ) -> Flask:
-    """Assemble an app: logs, stores, messaging, request chain, pages, health, commands, in this order.
+    """Assemble an app: logs, stores, messaging, request chain, health, pages, API, commands, in this order.
 
     `checks` adds rows to /health; `failures` says what their failing means. `serves_health` is off for the
     gateway's app, which answers for all.
@@ -111,6 +122,7 @@ def create_service(
         data_keys=KeyRing.parse(settings.DATA_ENCRYPTION_KEYS, setting="DATA_ENCRYPTION_KEYS"),
         limiter=limiter,
         find_session=find_session,
+        token_still_holds=token_still_holds,
         gauges=gauges,
         waiting=waiting,
     )
@@ -119,7 +131,7 @@ def create_service(
     if stores is not None:
         assert isinstance(settings, ServiceSettings)
         parts.db, parts.audit, parts.outbox = stores.db, stores.audit, stores.outbox
-        parts.inbox, parts.tasks = stores.inbox, stores.tasks
+        parts.inbox, parts.tasks, parts.issuer_keys = stores.inbox, stores.tasks, stores.issuer_keys
         init_database(app, stores.db, settings, folder / "migrations")
         _init_messaging(app, parts, settings, handlers or {})
 
@@ -143,6 +155,10 @@ def create_service(
         app.register_blueprint(blueprint)
     if stores is not None:
         app.register_blueprint(events_desk(name))
+    if api:
+        from libs.web.api import init_api
+
+        init_api(app, api)
     if stores is not None:
         from libs.commands import standard_commands
 

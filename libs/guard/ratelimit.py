@@ -75,7 +75,8 @@ class RateLimiter:
     ) -> Callable[[Any], Any]:
         """Limit a view: `allowance` such as `10 per minute`, per address, or per user when `by` names one.
 
-        Views that share a scope share its count. POST is what counts; looking at a form is free. With `when` only
+        Views that share a scope share its count; a blueprint may be limited as a whole. POST is what counts, since
+        looking at a form is free; of programs (the issuer's endpoints, the APIs) every request does.
         requests of which it is true count.
         """
         assert _ALLOWANCE.fullmatch(allowance), f"an allowance reads like '10 per minute', not {allowance!r}"
@@ -92,7 +93,7 @@ class RateLimiter:
             lambda: self._allowance(allowance),
             scope=scope,
             key_func=key,
-            methods=None if scope.startswith("oidc_") else ["POST"],
+            methods=None if scope == "api" or scope.startswith("oidc_") else ["POST"],
             exempt_when=(lambda: not when()) if when else None,
         )
 

@@ -170,6 +170,17 @@ class UserErased(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeysChanged(Event):
+    """The issuer's public keys, whole, as a JWKS; `version` only grows, so an older set arriving late is ignored."""
+
+    NAME = "oidc.keys_changed.v1"
+    SUBSCRIBERS = ("account", "onboarding", "notification")
+
+    version: int
+    jwks: JSONObject
+
+
+@dataclass(frozen=True, kw_only=True)
 class SignInThreatened(Event):
     """Somebody used a refresh token that was already spent: the person is told."""
 
@@ -210,6 +221,7 @@ EVENTS: dict[str, type[Event]] = {
         OnboardingDataCollected,
         NotificationDataCollected,
         UserErased,
+        KeysChanged,
         SignInThreatened,
         MailRequested,
     )

@@ -26,7 +26,8 @@ _SECRET_NAME = re.compile(
 _SECRET_VALUES = (
     (re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), "[jwt]"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), r"\1 [redacted]"),
-    (re.compile(r"(\w+://[^\s:/@]*):[^\s@/]+@"), r"\1:[redacted]@"),
+    # From the beginning of a word on, lest a long one be tried from each of its letters.
+    (re.compile(r"(\b\w+://[^\s:/@]*):[^\s@/]+@"), r"\1:[redacted]@"),
     # Queries and forms, keyword arguments, JSON and its like: `access_token=…`, `'password': '…'`.
     (
         re.compile(

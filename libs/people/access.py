@@ -13,6 +13,7 @@ from flask_babel import lazy_gettext
 
 from libs.audit import set_actor
 from libs.people import sessions
+from libs.people.bearer import authenticate
 from libs.web.problems import Problem
 from libs.web.redirects import own_path
 
@@ -23,11 +24,12 @@ STEP_UP_LIFETIME = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Access:
-    """Who may enter: kind `public`, `signed_in`, `staff` (one of `roles`), or `protocol` (a client of ours)."""
+    """Who may enter: kind `public`, `signed_in`, `staff` (one of `roles`), `protocol` (a client of ours), `bearer`."""
 
     kind: str
     roles: tuple[str, ...] = ()
     why: str = ""
+    scope: str = ""
     needs_fresh: bool = False
     """Only a sign-in of the last STEP_UP_LIFETIME will do: for what cannot be undone, or opens more doors."""
 
@@ -79,6 +81,15 @@ def protocol(why: str) -> Callable[[View], View]:
     return lambda view: _declare(view, Access("protocol", why=why))
 
 
+def bearer(scope: str, *, role: str | None = None) -> Callable[[View], View]:
+    """Whoever bears an access token of ours with this scope, on /api/* alone; a cookie never counts there.
+
+    With a role a person must hold it too (`admin` always does), while a client by itself needs the scope alone.
+    Without one the route is the person's own, and no client enters by itself.
+    """
+    return lambda view: _declare(view, Access("bearer", roles=(role,) if role else (), scope=scope))
+
+
 def current_session() -> sessions.Session:
     """The signed-in person, in a view declared @signed_in or @staff."""
     session = sessions.current_session()
@@ -100,9 +111,13 @@ def init_access(app: Flask) -> None:
         access = declared_access(app, request.endpoint)
         if access is None:
             raise RuntimeError(
-                f"{request.endpoint} declares no access: @public, @signed_in, @staff or @protocol"
+                f"{request.endpoint} declares no access: @public, @signed_in, @staff, @protocol or @bearer"
             )
         if access.kind in ("public", "protocol"):
+            return None
+        if access.kind == "bearer":
+            found = authenticate(request, scope=access.scope, roles=access.roles)
+            set_actor(f"user:{found.sub}" if found.sub else f"client:{found.client_id}")
             return None
         if request.path.startswith("/api/"):
             raise RuntimeError(

@@ -41,8 +41,8 @@ def init_headers(app: Flask, settings: Settings) -> None:
         headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
         if settings.is_secure:
             headers.setdefault("Strict-Transport-Security", HSTS)
-        if response.mimetype == "text/html" or carries_token():
-            # Pages show who is signed in; neither a proxy nor the back button may keep them.
+        if response.mimetype in ("text/html", "application/problem+json") or carries_token():
+            # Pages show who is signed in; neither a proxy nor the back button may keep them. Errors pass.
             headers.setdefault("Cache-Control", "no-store")
         return response
 

@@ -39,6 +39,8 @@ def choose_language() -> str:
 
 
 def _members_language() -> str | None:
+    if request.path.startswith("/api/"):
+        return None  # a cookie says nothing there
     try:
         person = sessions.current_session()
     except Exception:

@@ -26,12 +26,18 @@ class Problem(Exception):
     title: Any = "Invalid request"
 
     def __init__(
-        self, detail: Any = None, *, errors: Mapping[str, Any] | None = None, retry_after: int | None = None
+        self,
+        detail: Any = None,
+        *,
+        errors: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ):
         super().__init__(str(detail) if detail is not None else self.slug)
         self.detail = detail
         self.errors = dict(errors or {})
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
 
 class Unavailable(Problem):
@@ -84,7 +90,7 @@ def init_problems(app: Flask) -> None:
 
     @app.errorhandler(Problem)
     def _problem(error: Problem) -> Response:
-        return problem_response(
+        answer = problem_response(
             error.status,
             error.slug,
             error.title,
@@ -92,6 +98,8 @@ def init_problems(app: Flask) -> None:
             errors=error.errors,
             retry_after=error.retry_after or (5 if error.status == 503 else None),
         )
+        answer.headers.update(error.headers)
+        return answer
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:

@@ -7,6 +7,7 @@ from services.account import tasks as _tasks  # noqa: F401  declares account's o
 from services.account.cli import COMMANDS
 from services.account.consumers import HANDLERS
 from services.account.extensions import limiter, stores
+from services.account.flows.access_tokens import still_holds
 from services.account.flows.passwords import init_passwords
 from services.account.flows.sessions import find_session
 from services.account.observing import gauges
@@ -26,6 +27,7 @@ from services.account.routes import (
     sessions,
     users,
 )
+from services.account.routes.api import API
 from services.account.settings import AccountSettings
 
 
@@ -54,9 +56,11 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
             sessions.bp,
             users.bp,
         ],
+        api=API,
         handlers=HANDLERS,
         commands=COMMANDS,
         find_session=find_session,
+        token_still_holds=still_holds,
         gauges=gauges,
     )
     init_passwords(app, settings)

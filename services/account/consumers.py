@@ -6,12 +6,14 @@ from libs.messaging.events import (
     ApplicantActivated,
     DataCollected,
     Event,
+    KeysChanged,
     NotificationDataCollected,
     OIDCDataCollected,
     OnboardingDataCollected,
     SignInThreatened,
 )
 from libs.messaging.inbox import Handler
+from services.account.extensions import issuer_keys
 from services.account.flows.data_download import keep_part
 from services.account.flows.password_links import open_account, warn_of_threat
 
@@ -35,10 +37,16 @@ def keep_data(event: DataCollected) -> None:
     keep_part(request_id=event.request_id, service=producer, content=event.content)
 
 
+def remember_issuer_keys(event: KeysChanged) -> None:
+    """Access tokens at our API are verified with these."""
+    issuer_keys.remember(version=event.version, jwks=event.jwks)
+
+
 HANDLERS: Mapping[type[Event], Handler] = {
     ApplicantActivated: open_for_applicant,
     SignInThreatened: warn_person,
     OIDCDataCollected: keep_data,
     OnboardingDataCollected: keep_data,
     NotificationDataCollected: keep_data,
+    KeysChanged: remember_issuer_keys,
 }

@@ -2,8 +2,16 @@
 
 from collections.abc import Mapping
 
-from libs.messaging.events import DataRequested, Event, MailRequested, UserChanged, UserErased
+from libs.messaging.events import (
+    DataRequested,
+    Event,
+    KeysChanged,
+    MailRequested,
+    UserChanged,
+    UserErased,
+)
 from libs.messaging.inbox import Handler
+from services.notification.extensions import issuer_keys
 from services.notification.flows import data_download, erasure, messages, recipients
 
 
@@ -32,9 +40,15 @@ def handle_user_erased(event: UserErased) -> None:
     erasure.erase(sub=event.sub, emails=event.emails)
 
 
+def remember_issuer_keys(event: KeysChanged) -> None:
+    """Access tokens at our API are verified with these."""
+    issuer_keys.remember(version=event.version, jwks=event.jwks)
+
+
 HANDLERS: Mapping[type[Event], Handler] = {
     MailRequested: handle_mail_requested,
     UserChanged: handle_user_changed,
     DataRequested: handle_data_requested,
     UserErased: handle_user_erased,
+    KeysChanged: remember_issuer_keys,
 }

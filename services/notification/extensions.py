@@ -6,6 +6,7 @@ from libs.guard.ratelimit import RateLimiter
 from libs.messaging.inbox import Inbox
 from libs.messaging.outbox import Outbox
 from libs.messaging.worker import Tasks
+from libs.people.bearer import IssuerKeys
 from libs.service import Stores
 
 db = Database()
@@ -13,5 +14,6 @@ audit = Audit(db)
 outbox = Outbox(db, "notification")
 inbox = Inbox(db, "notification")
 tasks = Tasks("notification")
+issuer_keys = IssuerKeys(db)
 limiter = RateLimiter()
-stores = Stores(db=db, audit=audit, outbox=outbox, inbox=inbox, tasks=tasks)
+stores = Stores(db=db, audit=audit, outbox=outbox, inbox=inbox, tasks=tasks, issuer_keys=issuer_keys)

@@ -107,6 +107,17 @@ class SigningKey(db.Model):  # type: ignore[name-defined]
     retired_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
+class AnnouncedKeys(db.Model):  # type: ignore[name-defined]
+    """The one row that says which set of public keys the other services were told of last."""
+
+    __tablename__ = "announced_keys"
+    __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(sa.SmallInteger, primary_key=True, autoincrement=False)
+    version: Mapped[int]
+    digest: Mapped[str] = mapped_column(sa.Text)
+
+
 class Subject(db.Model):  # type: ignore[name-defined]
     """The issuer's copy of a person, as account last told it; `version` only grows."""
 
@@ -160,6 +171,8 @@ class Grant(db.Model):  # type: ignore[name-defined]
     """Epoch seconds."""
     acr: Mapped[str] = mapped_column(sa.Text)
     amr: Mapped[list[str]] = mapped_column(ARRAY(sa.Text))
+    roles: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), default=list, server_default="{}")
+    """What the sign-in carried: fewer than the person's where it had one factor and two are the rule."""
     nonce: Mapped[str | None] = mapped_column(sa.Text)
     redirect_uri: Mapped[str | None] = mapped_column(sa.Text)
     """As sent with the request; None when it was left out, and then it may be left out again."""

@@ -2,8 +2,16 @@
 
 import uuid
 
-from libs.messaging.events import AccountOpened, DataRequested, Event, UserChanged, UserErased
+from libs.messaging.events import (
+    AccountOpened,
+    DataRequested,
+    Event,
+    KeysChanged,
+    UserChanged,
+    UserErased,
+)
 from libs.messaging.inbox import Handler
+from services.onboarding.extensions import issuer_keys
 from services.onboarding.flows import activation, data_download, erasure, people
 
 
@@ -30,9 +38,15 @@ def handle_user_erased(event: UserErased) -> None:
     erasure.erase(sub=event.sub, emails=event.emails)
 
 
+def remember_issuer_keys(event: KeysChanged) -> None:
+    """Access tokens at our API are verified with these."""
+    issuer_keys.remember(version=event.version, jwks=event.jwks)
+
+
 HANDLERS: dict[type[Event], Handler] = {
     AccountOpened: handle_opened,
     UserChanged: handle_user_changed,
     DataRequested: handle_data_requested,
     UserErased: handle_user_erased,
+    KeysChanged: remember_issuer_keys,
 }

@@ -20,6 +20,7 @@ from libs.messaging.events import MailRequested
 from libs.people.handover import seal_ticket
 from libs.people.sessions import Session, copy_key, secret_digest
 from libs.service import parts_of
+from tests.account.programs import Program, bearing, deliver_keys
 from tests.conftest import recorded
 from tests.pages import Browser
 
@@ -73,6 +74,13 @@ def make_person(app: Flask) -> Callable[..., Person]:
 @pytest.fixture
 def person(make_person: Callable[..., Person]) -> Person:
     return make_person()
+
+
+@pytest.fixture
+def program_of(app: Flask, oidc_app: Flask) -> Callable[..., Program]:
+    """Makes programs that bear access tokens: of a person, or with None of a client by itself."""
+    deliver_keys(app, oidc_app)
+    return functools.partial(bearing, app, oidc_app)
 
 
 def sign_in(browser: Browser, person: Person, path: str = "/login", **options: Any) -> Browser:

@@ -204,7 +204,7 @@ def test_the_hint_gives_one_advice_in_the_readers_language(app: Flask, person: P
     for password, words in advice.items():
         browser.fill("/account/password", button="check-strength", new_password=password)
         assert words in browser.text, (password, browser.text)
-    browser.fill("/account", locale="ru")
+    browser.fill("/account/profile", button="save-language", locale="ru")
     browser.fill("/account/password", button="check-strength", new_password="monkeymonkeymonkey")
     assert "Он повторяется" in browser.text
 

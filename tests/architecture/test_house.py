@@ -18,7 +18,8 @@ LIBS = {
     "guard.keyring", "guard.ratelimit", "guard.single_use",
     "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.worker_health",
-    "people.access", "people.denials", "people.handover", "people.sessions",
+    "people.access", "people.bearer", "people.denials", "people.handover", "people.sessions",
+    "web.api.blueprint", "web.api.document", "web.api.pages", "web.api.shapes", "web.api.states",
     "web.client_address", "web.csrf", "web.headers", "web.languages", "web.pages", "web.problems", "web.redirects",
 }  # fmt: skip
 """A module joins when a service needs it today, a second one will by an open issue, and one sentence says why."""
@@ -94,7 +95,31 @@ def test_the_top_level_stays_as_it_is_drawn() -> None:
 def test_every_route_declares_who_may_call_it(app: Flask) -> None:
     for rule in app.url_map.iter_rules():
         access = declared_access(app, rule.endpoint)
-        assert isinstance(access, Access), f"{rule} lacks @public, @signed_in, @staff or @protocol"
+        assert isinstance(access, Access), f"{rule} lacks @public, @signed_in, @staff, @protocol or @bearer"
+
+
+def test_apis_take_access_tokens_and_nothing_else(app: Flask) -> None:
+    """They are free of CSRF because no cookie authenticates there: a bearer, or who proves itself by a protocol."""
+    for rule in app.url_map.iter_rules():
+        access = declared_access(app, rule.endpoint)
+        assert access is not None
+        if rule.rule.startswith("/api/"):
+            assert access.kind in ("bearer", "protocol"), f"{rule} must be declared @bearer or @protocol"
+        else:
+            assert access.kind != "bearer", f"{rule} is no API: access tokens open /api/* alone"
+
+
+def test_every_scope_of_an_api_is_offered_by_the_issuer_and_opens_something(make_app) -> None:  # type: ignore[no-untyped-def]
+    from libs.people.bearer import API_SCOPES
+    from services.oidc.scopes import SCOPES
+
+    used = {
+        access.scope
+        for service in SERVICES
+        for rule in make_app(service).url_map.iter_rules()
+        if (access := declared_access(make_app(service), rule.endpoint)) and access.kind == "bearer"
+    }
+    assert used == set(API_SCOPES) <= set(SCOPES)
 
 
 def test_admin_pages_are_for_staff(app: Flask) -> None:

@@ -147,7 +147,7 @@ def test_what_no_row_names_is_a_page_that_says_so(browser: Browser):
     page = browser.get("/nothing-here")
     assert (page.status_code, page.mimetype) == (404, "text/html")
     assert "There is nothing here" in page.text
-    for path in ("/docs", "/openapi.json", "/closed", "/health/", "/admin/"):
+    for path in ("/docs/", "/openapi.json/", "/closed", "/health/", "/admin/"):
         assert browser.get(path).status_code == 404, path
     problem = browser.get("/api/v1/nothing")
     assert (problem.status_code, problem.mimetype) == (404, "application/problem+json")

@@ -6,18 +6,21 @@ from typing import Any, ClassVar
 from flask import Blueprint, Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf
+from marshmallow import fields, validate
 from sqlalchemy.orm import Mapped, mapped_column
 
 from libs.audit import Audit
 from libs.database import Database
 from libs.guard.ratelimit import RateLimiter
-from libs.messaging.events import AccountOpened, Event, MailRequested
+from libs.messaging.events import AccountOpened, Event, KeysChanged, MailRequested
 from libs.messaging.inbox import Inbox
 from libs.messaging.outbox import Outbox
 from libs.messaging.worker import Tasks
-from libs.people.access import current_session, protocol, public, signed_in, staff
+from libs.people.access import bearer, current_session, protocol, public, signed_in, staff
+from libs.people.bearer import IssuerKeys, current_bearer
 from libs.service import Stores, create_service
 from libs.settings import ServiceSettings
+from libs.web.api import APIBlueprint, Input, Shape, expected_versions, page, page_query, tagged
 from libs.web.problems import Problem
 
 # The name of a real service, so that its events find their way back to this inbox.
@@ -29,8 +32,10 @@ outbox = Outbox(db, NAME)
 inbox = Inbox(db, NAME)
 tasks = Tasks(NAME)
 limiter = RateLimiter()
-stores = Stores(db=db, audit=audit, outbox=outbox, inbox=inbox, tasks=tasks)
+issuer_keys = IssuerKeys(db)
+stores = Stores(db=db, audit=audit, outbox=outbox, inbox=inbox, tasks=tasks, issuer_keys=issuer_keys)
 bp = Blueprint("sample", __name__)
+api = APIBlueprint("notes", __name__, limiter=limiter, description="Notes.")
 broken: set[str] = set()
 
 
@@ -160,6 +165,70 @@ def api_by_cookie() -> str:
     return "a cookie must not authenticate here"
 
 
+class NoteSchema(Shape):
+    """A note."""
+
+    id = fields.Integer(required=True)
+    text = fields.String(required=True)
+
+
+class NoteInput(Input):
+    """A new note."""
+
+    text = fields.String(required=True, validate=validate.Length(3))
+    tags = fields.List(fields.String())
+
+
+@api.get("/api/v1/notes/own")
+@bearer("me")
+@api.response(200)
+def own_api() -> dict[str, Any]:
+    """Say who is there."""
+    found = current_bearer()
+    return {"sub": found.sub, "client_id": found.client_id, "roles": list(found.roles)}
+
+
+@api.get("/api/v1/notes/staff")
+@bearer("users:read", role="support")
+@api.response(200)
+def staff_api() -> dict[str, Any]:
+    """Say who is there, to staff."""
+    return own_api()
+
+
+@api.post("/api/v1/notes/checked")
+@bearer("me")
+@api.arguments(NoteInput)
+@api.response(201, NoteSchema)
+def checked_api(values: dict[str, Any]) -> dict[str, Any]:
+    """Write a note."""
+    return {"id": write_note(text=values["text"]), **values}
+
+
+@api.get("/api/v1/notes/listed")
+@bearer("me")
+@api.arguments(page_query(int), location="query")
+@api.page_of(NoteSchema)
+def listed_api(wanted: dict[str, Any]) -> Any:
+    """List the numbers from 99 down."""
+    (before,) = wanted.get("cursor", (100,))
+    found = [{"id": number, "text": str(number)} for number in range(before - 1, -1, -1)]
+    return page(found[: wanted["limit"] + 1], limit=wanted["limit"], keys=lambda note: [note["id"]])
+
+
+@api.route("/api/v1/notes/state", methods=["GET", "PUT"])
+@bearer("me")
+@api.response(200, NoteSchema)
+@api.versioned
+def state_api() -> Any:
+    """A thing in its seventh state."""
+    if request.method == "PUT":
+        versions = expected_versions()
+        if versions is not None and 7 not in versions:
+            raise TooShort
+    return tagged({"id": 1, "text": "seven"}, 7)
+
+
 def write_note(*, text: str, fail: bool = False) -> int:
     """A flow: a row, an audit entry, an event."""
     with db.transaction() as session:
@@ -193,6 +262,10 @@ def handle(event: Event) -> None:
     handled.append(event)
 
 
+def take_keys(event: KeysChanged) -> None:
+    issuer_keys.remember(version=event.version, jwks=event.jwks)
+
+
 @tasks.task
 def remember(text: str) -> None:
     """A task of the sample service."""
@@ -209,5 +282,6 @@ def create_app(settings: SampleSettings | None = None) -> Flask:
         limiter=limiter,
         stores=stores,
         blueprints=[bp],
-        handlers={MailRequested: handle, AccountOpened: handle},
+        api=[api],
+        handlers={MailRequested: handle, AccountOpened: handle, KeysChanged: take_keys},
     )

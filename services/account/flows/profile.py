@@ -10,7 +10,7 @@ from libs.web.problems import Problem
 from services.account.extensions import db
 from services.account.flows.users import BadUser, lock_user, note_change
 from services.account.models import User
-from services.account.schemas import ProfileChanges, flat_errors
+from services.account.schemas.profile import ProfileChanges, flat_errors
 
 COLUMNS = ("name", "locale", "zoneinfo")
 """Kept in columns of their own, since we use them ourselves; the further ones only pass through."""

@@ -175,9 +175,15 @@ def get_user(*, sub: str | None = None, email: str | None = None) -> User:
     return user
 
 
-def search_users(*, text: str = "", limit: int = 50) -> list[User]:
-    """People whose address or name contains the text, newest first."""
+def search_users(
+    *, text: str = "", status: str | None = None, before: uuid.UUID | None = None, limit: int = 50
+) -> list[User]:
+    """People whose address or name contains the text, newest first; of one status, and older than the id `before`."""
     query = sa.select(User).order_by(User.id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(User.status == status)
+    if before is not None:
+        query = query.where(User.id < before)
     wanted = " ".join(text.replace("\x00", "").split())[:MAX_EMAIL_LENGTH]
     if wanted:
         query = query.where(

@@ -11,7 +11,7 @@ from libs.people.access import current_session, signed_in
 from libs.web.languages import LANGUAGES
 from services.account.flows.profile import change_profile, profile_of
 from services.account.flows.users import BadUser, get_user
-from services.account.schemas import Address, ProfileChanges, time_zones
+from services.account.schemas.profile import Address, ProfileChanges, time_zones
 
 bp = Blueprint("profile", __name__)
 

@@ -1,17 +1,22 @@
-"""Signing keys as rows: made once, sealed at rest. What signs with them is protocol/keys.py."""
+"""Signing keys as rows: made once, sealed at rest, told to the other services. What signs is protocol/keys.py."""
 
+import hashlib
+import json
 from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
 from joserfc.jwk import ECKey, RSAKey
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
 
 from libs.database import utcnow, uuid7
 from libs.guard.keyring import KeyRing
+from libs.messaging.events import KeysChanged
 from libs.observe.logs import get_logger
 from libs.service import parts_of
-from services.oidc.extensions import audit, db
-from services.oidc.models import SigningKey
+from services.oidc.extensions import audit, db, outbox
+from services.oidc.models import AnnouncedKeys, SigningKey
 
 log = get_logger("OIDC.keys")
 
@@ -24,7 +29,10 @@ KEYS_LOCK = 0x01DC_0E75
 
 
 def ensure_keys() -> int:
-    """See that there is a current key of every algorithm. Returns how many were made; safe to repeat."""
+    """See that there is a current key of every algorithm, and that the other services know the public halves.
+
+    Returns how many were made; safe to repeat.
+    """
     data_keys: KeyRing = parts_of(current_app).data_keys
     with db.transaction() as session:
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(KEYS_LOCK)))
@@ -34,9 +42,37 @@ def ensure_keys() -> int:
             row = _make_key(alg, data_keys)
             session.add(row)
             audit.record("key.created", target=f"key:{row.kid}", after={"alg": alg, "state": row.state})
+        session.flush()
+        _announce(session)
     if missing:
         log.info("keys_created", algorithms=" ".join(missing))
     return len(missing)
+
+
+def _announce(session: Session) -> None:
+    """Tell the other services which public keys are published, if they were told otherwise last.
+
+    Every change of keys ends with this, under KEYS_LOCK: versions are then in the order of the changes.
+    """
+    published = list(
+        session.scalars(
+            sa.select(SigningKey.public_jwk)
+            .where(SigningKey.state.in_(PUBLISHED))
+            .order_by(SigningKey.created_at, SigningKey.kid)
+        )
+    )
+    digest = hashlib.sha256(json.dumps(published, sort_keys=True).encode()).hexdigest()
+    told = session.execute(sa.select(AnnouncedKeys.version, AnnouncedKeys.digest)).one_or_none()
+    if told is not None and told.digest == digest:
+        return
+    version = told.version + 1 if told else 1
+    values = {"version": version, "digest": digest}
+    session.execute(
+        insert(AnnouncedKeys)
+        .values(id=1, **values)
+        .on_conflict_do_update(index_elements=[AnnouncedKeys.id], set_=values)
+    )
+    outbox.record(KeysChanged(version=version, jwks={"keys": published}))
 
 
 def list_keys() -> list[SigningKey]:

@@ -15,9 +15,18 @@ LAST_VERSION = 2**31 - 1
 
 
 def remember_subject(
-    *, sub: str, version: int, status: str, roles: list[str], claims: Mapping[str, Any]
+    *,
+    sub: str,
+    version: int,
+    status: str,
+    roles: list[str],
+    claims: Mapping[str, Any],
+    is_from_session: bool = False,
 ) -> None:
-    """Take a snapshot of a person over, unless a newer one is known: in whatever order they come."""
+    """Take a snapshot of a person over, unless a newer one is known: in whatever order they come.
+
+    A sign-in session may carry fewer roles than the person has: the event of the same version corrects it.
+    """
     values = {
         "version": version,
         "status": status,
@@ -30,7 +39,9 @@ def remember_subject(
             insert(Subject)
             .values(sub=sub, **values)
             .on_conflict_do_update(
-                index_elements=[Subject.sub], set_=values, where=Subject.version < values["version"]
+                index_elements=[Subject.sub],
+                set_=values,
+                where=Subject.version < version if is_from_session else Subject.version <= version,
             )
         )
 

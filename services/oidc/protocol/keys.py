@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, RSAKey, import_key
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.keys import ALGORITHMS, PUBLISHED, ensure_keys, open_private_key
+from services.oidc.flows.keys import PUBLISHED, ensure_keys, open_private_key
 from services.oidc.models import SigningKey
 
 log = get_logger("OIDC.keys")
@@ -88,10 +88,10 @@ class KeyStore:
         return self.load().by_kid.get(kid)
 
     def _look(self) -> None:
-        found = self._read()
-        if self._set is None and {key.alg for key in found if key.state == "current"} < set(ALGORITHMS):
+        if self._set is None:
+            # A process begins: there must be keys, and every service must have been told of them.
             ensure_keys()
-            found = self._read()
+        found = self._read()
         names = tuple((row.kid, row.state) for row in found)
         if self._set is None or names != self._set.rows:
             self._set = self._parse(found, names)

@@ -1,9 +1,5 @@
 """Tokens as JWTs: access tokens (RFC 9068, ES256) and ID tokens (OpenID Connect Core §2, RS256), made and read."""
 
-import base64
-import binascii
-import json
-import re
 import secrets
 import time
 import uuid
@@ -13,17 +9,14 @@ from typing import Any
 
 from authlib.oidc.core.util import create_half_hash
 from joserfc import jwt
-from joserfc.errors import JoseError
 
+from libs.people.bearer import ACCESS_TOKEN_TYPE, api_audience, is_addressed_to, is_in_time, read_token
 from services.oidc.protocol.keys import Key, keys
+from services.oidc.scopes import opens_api
 
-ACCESS_TOKEN_TYPE = "at+jwt"
 ID_TOKEN_TYPE = "JWT"
 ACCESS_TOKEN_ALG = "ES256"
 ID_TOKEN_ALG = "RS256"
-MAX_LENGTH = 8192
-"""Longer text is no token of ours and is refused unread."""
-_COMPACT = re.compile(r"[A-Za-z0-9_-]{1,1000}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{1,1000}\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +32,8 @@ class Authorization:
     auth_time: int
     acr: str
     amr: list[str]
+    roles: list[str]
+    """Those that the sign-in carried and the person still has."""
     nonce: str | None = field(default=None, repr=False)
 
     def get_user_id(self) -> str:
@@ -46,15 +41,15 @@ class Authorization:
 
 
 def make_access_token(authorization: Authorization, *, issuer: str, scope: str, lifetime: timedelta) -> str:
-    """A signed access token for our own endpoints (RFC 9068 §2.2).
+    """A signed access token for our own endpoints and, where the scope asks for them, our own APIs (RFC 9068 §2.2).
 
     `grant_id` names the row that is asked whether it still holds. `sid` is left out where the token
-    outlives the session, so that a denial of the session passes over it.
+    outlives the session, so that a denial of the session passes over it. `roles` are for our APIs alone.
     """
     now = int(time.time())
-    claims = {
+    claims: dict[str, Any] = {
         "iss": issuer,
-        "aud": issuer,
+        "aud": _audience(issuer, scope),
         "sub": authorization.sub,
         "client_id": authorization.client_id,
         "scope": scope,
@@ -68,7 +63,18 @@ def make_access_token(authorization: Authorization, *, issuer: str, scope: str, 
     }
     if not authorization.is_offline:
         claims["sid"] = authorization.sid
+    if opens_api(scope.split()):
+        claims["roles"] = authorization.roles
     return _sign(claims, keys.signing_key(ACCESS_TOKEN_ALG), ACCESS_TOKEN_TYPE)
+
+
+def _audience(issuer: str, scope: str) -> str | list[str]:
+    """Our APIs where a scope of theirs was asked for; userinfo too where it can answer."""
+    scopes = scope.split()
+    if not opens_api(scopes):
+        return issuer
+    api = api_audience(issuer)
+    return [issuer, api] if "openid" in scopes else api
 
 
 def make_id_token(
@@ -93,51 +99,21 @@ def make_id_token(
     return _sign(claims, keys.signing_key(ID_TOKEN_ALG), ID_TOKEN_TYPE)
 
 
-def read_access_token(text: str, *, issuer: str) -> dict[str, Any] | None:
-    """The claims of a living access token of ours; None for anything else."""
-    claims = _read(text, ACCESS_TOKEN_TYPE, issuer)
-    if claims is None or claims.get("aud") != issuer or claims["exp"] <= time.time():
+def read_access_token(text: str, *, issuer: str, audience: str | None = None) -> dict[str, Any] | None:
+    """The claims of a living access token of ours, for one audience or for any of ours; None for anything else."""
+    claims = read_token(text, token_type=ACCESS_TOKEN_TYPE, issuer=issuer, find_key=keys.find)
+    audiences = [audience] if audience is not None else [issuer, api_audience(issuer)]
+    if claims is None or not is_in_time(claims):
         return None
-    return claims
+    return claims if any(is_addressed_to(claims, one) for one in audiences) else None
 
 
 def read_id_token_hint(text: str, *, issuer: str) -> dict[str, Any] | None:
     """The claims of an ID token that we signed, expired or not (Core §3.1.2.1); None for anything else."""
-    return _read(text, ID_TOKEN_TYPE, issuer)
+    return read_token(text, token_type=ID_TOKEN_TYPE, issuer=issuer, find_key=keys.find)
 
 
 def _sign(claims: dict[str, Any], key: Key, token_type: str) -> str:
     return jwt.encode(
         {"alg": key.alg, "kid": key.kid, "typ": token_type}, claims, key.jwk, algorithms=[key.alg]
     )
-
-
-def _read(text: str, token_type: str, issuer: str) -> dict[str, Any] | None:
-    """Verify what looks exactly like a JWT that we make.
-
-    We only ever read our own tokens here, so the header must be of the three members that we write:
-    no `crit`, no key or address of one, and `alg` is the one of the key that `kid` names (RFC 8725 §3).
-    """
-    if len(text) > MAX_LENGTH or not _COMPACT.match(text):
-        return None
-    header = _decode(text.split(".", 1)[0])
-    if header is None or set(header) != {"alg", "kid", "typ"} or header["typ"] != token_type:
-        return None
-    key = keys.find(header["kid"]) if isinstance(header["kid"], str) else None
-    if key is None or header["alg"] != key.alg:
-        return None
-    try:
-        claims = jwt.decode(text, key.jwk, algorithms=[key.alg]).claims
-    except (JoseError, ValueError, TypeError):
-        return None
-    if not isinstance(claims, dict) or claims.get("iss") != issuer:
-        return None
-    return claims
-
-
-def _decode(segment: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
-    except (ValueError, binascii.Error, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -46,7 +46,7 @@ def bearer_token(request: Request) -> str:
 
 def userinfo(token: str, *, issuer: str) -> dict[str, Any]:
     """The claims behind a token. Raises InvalidTokenError, InsufficientScopeError."""
-    claims = read_access_token(token, issuer=issuer)
+    claims = read_access_token(token, issuer=issuer, audience=issuer)
     row = live_grant(claims) if claims is not None else None
     if claims is None or row is None:
         raise InvalidTokenError

@@ -22,7 +22,7 @@ from services.oidc.routes.authorize import (
     refuse,
     to_path,
 )
-from services.oidc.scopes import in_words
+from services.oidc.scopes import held_by, in_words
 
 bp = Blueprint("consent", __name__)
 
@@ -39,13 +39,14 @@ def ask(interaction_id: str) -> ResponseReturnValue:
     if session is None or not _is_accepted(interaction, session):
         return to_path(interaction_id, interaction.ui_locales)
     set_actor(f"user:{session.sub}")
+    scopes = held_by(interaction.scopes, roles=session.roles)
     if request.method == "GET":
         allow_form_target(interaction.redirect_uri)
         return render_template(
             "consent.html",
             client=client,
             session=session,
-            wishes=in_words(interaction.scopes),
+            wishes=in_words(scopes),
             app_host=urlsplit(interaction.redirect_uri).hostname,
         )
     if request.form.get("sub") != session.sub:
@@ -53,7 +54,7 @@ def ask(interaction_id: str) -> ResponseReturnValue:
         return to_path(interaction_id, interaction.ui_locales)
     if request.form.get("answer") != "allow":
         return refuse(interaction_id, Refused("access_denied", "The person did not allow this."))
-    give_consent(sub=session.sub, client_id=client.client_id, scopes=interaction.scopes)
+    give_consent(sub=session.sub, client_id=client.client_id, scopes=scopes)
     return issue(interaction_id, session)
 
 

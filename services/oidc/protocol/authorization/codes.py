@@ -13,7 +13,7 @@ from services.oidc.extensions import db
 from services.oidc.flows.subjects import access_revoked_before, remember_subject
 from services.oidc.models import Grant
 from services.oidc.protocol.authorization.interactions import Interaction
-from services.oidc.scopes import OFFLINE_ACCESS
+from services.oidc.scopes import OFFLINE_ACCESS, held_by
 
 
 class SignInRevoked(Exception):
@@ -32,7 +32,8 @@ def issue_code(interaction: Interaction, session: Session) -> str:
     """
     settings = parts_of(current_app).settings
     now = utcnow()
-    is_offline = OFFLINE_ACCESS in interaction.scopes
+    scopes = held_by(interaction.scopes, roles=session.roles)
+    is_offline = OFFLINE_ACCESS in scopes
     session_end = datetime.fromtimestamp(session.absolute_end, UTC)
     code, digest = single_use.make()
     with db.transaction() as transaction:
@@ -42,6 +43,7 @@ def issue_code(interaction: Interaction, session: Session) -> str:
             status=session.status,
             roles=session.roles,
             claims=session.claims,
+            is_from_session=True,
         )
         revoked_before = access_revoked_before(session.sub)
         if session.auth_time < revoked_before:
@@ -53,10 +55,11 @@ def issue_code(interaction: Interaction, session: Session) -> str:
                 sub=session.sub,
                 sid=session.sid,
                 is_offline=is_offline,
-                scope=" ".join(interaction.scopes),
+                scope=" ".join(scopes),
                 auth_time=session.auth_time,
                 acr=session.acr,
                 amr=session.amr,
+                roles=session.roles,
                 nonce=interaction.nonce,
                 redirect_uri=interaction.redirect_uri if interaction.is_redirect_uri_sent else None,
                 code_challenge=interaction.code_challenge,

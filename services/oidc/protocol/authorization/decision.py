@@ -8,6 +8,7 @@ from services.oidc.flows.consent import has_consented
 from services.oidc.flows.registered_clients import RegisteredClient
 from services.oidc.protocol.authorization.checks import Refused
 from services.oidc.protocol.authorization.interactions import Interaction
+from services.oidc.scopes import held_by
 
 
 class Step(Enum):
@@ -45,6 +46,8 @@ def next_step(
     if missing is not None:
         return missing
     assert session is not None
+    if not held_by(interaction.scopes, roles=session.roles):
+        raise Refused("access_denied", "The person has no role that this needs.")
     if not needs_consent(interaction, client, session):
         return Step.ISSUE
     if "none" in interaction.prompts:
@@ -61,7 +64,8 @@ def needs_consent(interaction: Interaction, client: RegisteredClient, session: S
     if client.application_type == "native" and not interaction.redirect_uri.startswith("https://"):
         # Another app on the device could pose as this one (RFC 8252 §8.6).
         return True
-    return not has_consented(sub=session.sub, client_id=client.client_id, scopes=interaction.scopes)
+    scopes = held_by(interaction.scopes, roles=session.roles)
+    return not has_consented(sub=session.sub, client_id=client.client_id, scopes=scopes)
 
 
 def sign_in_again(interaction: Interaction, session: Session | None) -> Interaction:

@@ -1,5 +1,6 @@
 """The grants of the token endpoint, one module each, and what they issue alike."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,17 @@ from flask import current_app
 from libs.service import parts_of
 from services.oidc.flows.registered_clients import RegisteredClient
 from services.oidc.protocol.tokens import Authorization, make_access_token, make_id_token
+from services.oidc.scopes import held_by
 
 GRANT_COLUMNS: Sequence[str] = ("client_id", "sub", "sid", "is_offline", "auth_time", "acr", "amr")
 """What a row of a grant has in common with the Authorization made from it."""
+
+
+def authorization_of(row: Any, *, grant_id: uuid.UUID, nonce: str | None = None) -> Authorization:
+    """What a grant's row, with its person's `present_roles`, lets tokens say now."""
+    common = {name: getattr(row, name) for name in GRANT_COLUMNS}
+    roles = [role for role in row.roles if role in row.present_roles]
+    return Authorization(grant_id=grant_id, scope=row.scope, nonce=nonce, roles=roles, **common)
 
 
 def generate_token(
@@ -24,8 +33,8 @@ def generate_token(
     include_refresh_token: bool = False,
 ) -> dict[str, Any]:
     """The body of a token response without its refresh token, which each grant stores in its own way."""
-    allowed = client.get_allowed_scope(scope)
-    if allowed is None:
+    allowed = " ".join(held_by((client.get_allowed_scope(scope) or "").split(), roles=user.roles))
+    if not allowed:
         raise InvalidScopeError
     settings = parts_of(current_app).settings
     lifetime = settings.ACCESS_TOKEN_LIFETIME

@@ -16,7 +16,7 @@ from services.oidc.flows.registered_clients import RegisteredClient
 from services.oidc.flows.revoking import end_grant
 from services.oidc.models import Grant, RefreshToken, Subject
 from services.oidc.protocol.client_auth import METHODS
-from services.oidc.protocol.grants import GRANT_COLUMNS
+from services.oidc.protocol.grants import authorization_of
 from services.oidc.protocol.liveness import is_denied
 from services.oidc.protocol.tokens import Authorization
 
@@ -46,7 +46,7 @@ class AuthorizationCodeGrant(authlib.AuthorizationCodeGrant):
     def query_authorization_code(self, code: str, client: RegisteredClient) -> Code | None:
         """The code of this client. One used before ends what its first use produced (RFC 6749 §4.1.2)."""
         row = db.session.execute(
-            sa.select(*Grant.__table__.columns, Subject.status.label("status"))
+            sa.select(*Grant.__table__.columns, Subject.status, Subject.roles.label("present_roles"))
             .join(Subject, Subject.sub == Grant.sub)
             .where(Grant.code_digest == single_use.digest(code))
         ).one_or_none()
@@ -64,8 +64,7 @@ class AuthorizationCodeGrant(authlib.AuthorizationCodeGrant):
         row = authorization_code.row
         if row.status != "active" or is_denied(row, issued_at=int(row.created_at.timestamp())):
             return None
-        common = {name: getattr(row, name) for name in GRANT_COLUMNS}
-        return Authorization(grant_id=row.id, scope=row.scope, nonce=row.nonce, **common)
+        return authorization_of(row, grant_id=row.id, nonce=row.nonce)
 
     def save_token(self, token: dict[str, Any]) -> None:
         """Spend the code; of many who try at once one goes on, and the others end what it got."""

@@ -23,7 +23,7 @@ from services.oidc.flows.registered_clients import RegisteredClient
 from services.oidc.flows.revoking import end_stolen_family
 from services.oidc.models import Grant, RefreshToken, Subject
 from services.oidc.protocol.client_auth import METHODS
-from services.oidc.protocol.grants import GRANT_COLUMNS
+from services.oidc.protocol.grants import authorization_of
 from services.oidc.protocol.liveness import is_denied, is_live
 from services.oidc.protocol.tokens import Authorization
 
@@ -56,9 +56,11 @@ _TOKEN = (
         Grant.auth_time,
         Grant.acr,
         Grant.amr,
+        Grant.roles,
         Grant.ended_at,
         Grant.expires_at,
         Subject.status,
+        Subject.roles.label("present_roles"),
     )
     .join(Grant, Grant.id == RefreshToken.grant_id)
     .join(Subject, Subject.sub == Grant.sub)
@@ -107,8 +109,7 @@ class RefreshTokenGrant(authlib.RefreshTokenGrant):
 
     def authenticate_user(self, refresh_token: Presented) -> Authorization:
         row = refresh_token.row
-        common = {name: getattr(row, name) for name in GRANT_COLUMNS}
-        return Authorization(grant_id=row.grant_id, scope=row.scope, **common)
+        return authorization_of(row, grant_id=row.grant_id)
 
     def save_token(self, token: dict[str, Any]) -> None:
         """Spend the presented token and store what follows it."""

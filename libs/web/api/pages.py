@@ -1,0 +1,89 @@
+"""Pages of a list: an opaque cursor says where the next begins, so that rows added meanwhile shift nothing."""
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import marshmallow as ma
+from flask import request
+from flask_babel import gettext
+from marshmallow import fields, validate
+
+from libs.web.api.shapes import Input, Shape
+from libs.web.redirects import own_path
+
+Item = TypeVar("Item")
+
+MOST_PER_PAGE = 200
+
+
+class Cursor(fields.Field[tuple[Any, ...]]):
+    """Where a page begins: after the item with these keys. Opaque outside, so that the keys may change."""
+
+    KINDS: dict[type, Callable[[str], Any]] = {
+        int: int,
+        uuid.UUID: uuid.UUID,
+        datetime: datetime.fromisoformat,
+    }
+
+    def __init__(self, *kinds: type):
+        super().__init__(metadata={"type": "string", "description": "`next` of the page before"})
+        self.kinds = kinds
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[Any, ...]:
+        try:
+            keys = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+            return tuple(self.KINDS[kind](key) for kind, key in zip(self.kinds, keys, strict=True))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ma.ValidationError(gettext("This is not a cursor of ours.")) from error
+
+    @staticmethod
+    def write(keys: Sequence[Any]) -> str:
+        text = json.dumps([key.isoformat() if isinstance(key, datetime) else str(key) for key in keys])
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def page_query(*kinds: type, **more: fields.Field[Any]) -> type[ma.Schema]:
+    """The query of a list whose order is that of keys of these kinds, with `more` parameters of its own."""
+    return Input.from_dict(
+        {
+            **more,
+            "cursor": Cursor(*kinds),
+            "limit": fields.Integer(
+                load_default=50,
+                validate=validate.Range(1, MOST_PER_PAGE),
+                metadata={"description": "Most items of the page"},
+            ),
+        }
+    )
+
+
+def page_schema(item: type[ma.Schema]) -> type[ma.Schema]:
+    """One page of a list; a page without `next` is the last."""
+    name = f"{item.__name__.removesuffix('Schema')}Page"
+    return Shape.from_dict(
+        {
+            "items": fields.List(fields.Nested(item), required=True),
+            "next": fields.String(
+                required=True, allow_none=True, metadata={"description": "The cursor of the page after"}
+            ),
+        },
+        name=name,
+    )
+
+
+def page(
+    found: Sequence[Item], *, limit: int, keys: Callable[[Item], Sequence[Any]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The answer for a list of which `limit` + 1 items were looked for: body, and the Link of RFC 8288."""
+    items = list(found[:limit])
+    if len(found) <= limit:
+        return {"items": items, "next": None}, {}
+    cursor = Cursor.write(keys(items[-1]))
+    query = [(name, value) for name, value in request.args.items(multi=True) if name != "cursor"]
+    target = own_path(query=urlencode([*query, ("cursor", cursor)]))
+    return {"items": items, "next": cursor}, {"Link": f'<{target}>; rel="next"'}
