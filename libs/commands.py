@@ -20,6 +20,7 @@ from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
 from libs.audit import set_actor
+from libs.guard.breakers import moment
 from libs.messaging.desk import retry_event
 from libs.observe.health import health_report, readiness_report
 from libs.observe.logs import set_correlation_id, set_service
@@ -149,7 +150,7 @@ def wait_for_events(*, seconds: float = EVENTS_WAIT_S, quiet: bool = False) -> i
 
 
 def standard_commands() -> Iterable[click.Command]:
-    return (_events(), _audit(), _health, _dbcheck, _dbshell)
+    return (_events(), _audit(), _breakers(), _health, _dbcheck, _dbshell)
 
 
 def _events() -> AppGroup:
@@ -208,6 +209,46 @@ def _audit() -> AppGroup:
             as_json=as_json,
             empty="No entries.",
         )
+
+    return group
+
+
+def _breakers() -> AppGroup:
+    group = AppGroup("breakers", help="Circuit breakers: what is left alone because it does not answer.")
+
+    @group.command("list", help="This service's breakers, and those of others that count failures.")
+    @command
+    def list_breakers(as_json: bool) -> None:
+        from libs.service import parts_of
+
+        rows = [
+            {
+                "name": name,
+                "state": circuit.state,
+                "failure_count": circuit.failures,
+                "retry_at": moment(circuit),
+            }
+            for name, circuit in parts_of(current_app).breakers.everybodys().items()
+        ]
+        show(rows, as_json=as_json, empty="No breaker is open or counts failures.")
+
+    @group.command("reset", help="Close a breaker at once, for all processes: the next call is tried.")
+    @click.argument("name")
+    @command
+    def reset_breaker(name: str, as_json: bool) -> None:
+        from libs.service import parts_of
+
+        parts = parts_of(current_app)
+        before = parts.breakers.reset(name)
+        with parts.db.transaction():
+            parts.audit.record(
+                "breaker.reset",
+                target=f"breaker:{name}",
+                before={"state": before.state, "failure_count": before.failures},
+                after={"state": "closed"},
+            )
+        values = {"name": name, "state": "closed", "was": before.state}
+        done(f"{name} is closed; it was {before.state}.", values, as_json=as_json)
 
     return group
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from flask import Blueprint, Flask, Response, g, request
 
 from libs.audit import Audit, set_actor
 from libs.database import Database, init_database
+from libs.guard.breakers import Breakers
 from libs.guard.keyring import KeyRing, derive
 from libs.guard.ratelimit import RateLimiter
 from libs.messaging.desk import events_desk
@@ -52,6 +53,7 @@ class Parts:
     metrics: Metrics
     data_keys: KeyRing
     limiter: RateLimiter
+    breakers: Breakers = field(init=False)
     db: Any = None
     audit: Any = None
     outbox: Any = None
@@ -68,6 +70,9 @@ class Parts:
     """The service's own gauges about the world, read by its worker."""
     waiting: Callable[[], dict[str, int]] | None = None
     """What waits for staff, by a word that the /admin page knows."""
+
+    def __post_init__(self) -> None:
+        self.breakers = Breakers(lambda: self.redis)
 
 
 def parts_of(app: Flask) -> Parts:

@@ -3,6 +3,8 @@
 import dataclasses
 import ipaddress
 import os
+import re
+import ssl
 import sys
 import types
 import typing
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 
 PLACEHOLDERS = ("change", "placeholder", "secret", "password", "example")
 MIN_SECRET_LENGTH = 32
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
 class SettingsError(Exception):
@@ -51,6 +54,10 @@ class Settings:
     """How long a sign-in session lives without being used, seconds; the life of its fast copy."""
     ACCESS_TOKEN_LIFETIME: timedelta = timedelta(minutes=10)
     """Longest life of an access token, seconds; denials are kept this long."""
+    OUTBOUND_ALLOWED_HOSTS: tuple[str, ...] = ()
+    """Hosts, comma-separated, that we may fetch from though they are private or speak plain http."""
+    OUTBOUND_CA_BUNDLE: str = ""
+    """A file of CA certificates (PEM) that vouch for the hosts of OUTBOUND_ALLOWED_HOSTS, and for no other."""
 
     @property
     def is_development(self) -> bool:
@@ -121,6 +128,22 @@ class Settings:
             raise SettingsError("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
         if self.LOG_FORMAT not in ("json", "console"):
             raise SettingsError("LOG_FORMAT must be json or console.")
+        self._check_outbound()
+
+    def _check_outbound(self) -> None:
+        for host in self.OUTBOUND_ALLOWED_HOSTS:
+            if not is_host(host):
+                raise SettingsError(
+                    "OUTBOUND_ALLOWED_HOSTS must be names or addresses of hosts, comma-separated: "
+                    f"no scheme, port or wildcard as in {host!r}."
+                )
+        if self.OUTBOUND_CA_BUNDLE:
+            try:
+                ssl.create_default_context(cafile=self.OUTBOUND_CA_BUNDLE)
+            except (OSError, ssl.SSLError):
+                raise SettingsError(
+                    "OUTBOUND_CA_BUNDLE must be a readable file of PEM certificates."
+                ) from None
         if not 0 <= self.TRUSTED_PROXY_HOPS <= 5:
             raise SettingsError("TRUSTED_PROXY_HOPS must be a number from 0 to 5.")
 
@@ -165,6 +188,15 @@ class ServiceSettings(Settings):
         """The database URL with its driver named, since SQLAlchemy 2.1 would read a bare one as psycopg 3."""
         scheme, rest = self.DATABASE_URL.split("://", 1)
         return f"postgresql+psycopg2://{rest}" if scheme in ("postgres", "postgresql") else self.DATABASE_URL
+
+
+def is_host(text: str) -> bool:
+    """Whether this is the name or the address of one host, and nothing more."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return bool(_HOST.fullmatch(text))
+    return True
 
 
 def is_loopback(host: str) -> bool:

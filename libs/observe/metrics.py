@@ -22,6 +22,8 @@ LOGIN_REASONS = (
     "provider_error",
     "cancelled",
 )
+BREAKER_STATE = "id_breaker_state"
+BREAKER_STATE_HELP = "Circuit breakers: 0 closed, 1 half-open, 2 open"
 GaugeSamples = Iterable[tuple[str, str, dict[str, str], float]]
 """Name, help, labels, value."""
 

@@ -10,6 +10,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from libs.guard.keyring import derive
 from libs.people import access, sessions
 from libs.settings import Settings
+from libs.web.headers import allow_form_target
 from libs.web.problems import problem_response
 from libs.web.redirects import own_path
 
@@ -130,6 +131,8 @@ def show_form_again(*, must_sign_in: bool = False, fresh_after: int | None = Non
         fresh_after=fresh_after,
         lost_a_secret=lost_a_secret,
     )
+    # The form may belong to a page that leads away, to a provider or an app: its redirects are held to nothing here.
+    allow_form_target(own_path())
     response = current_app.make_response((page, 403 if must_sign_in else 400))
     assert isinstance(response, Response)
     response.headers["Cache-Control"] = "no-store"

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from libs.service import create_service
+from libs.service import create_service, parts_of
 from services.account import tasks as _tasks  # noqa: F401  declares account's own tasks
 from services.account.cli import COMMANDS
 from services.account.consumers import HANDLERS
@@ -10,7 +10,8 @@ from services.account.extensions import limiter, stores
 from services.account.flows.access_tokens import still_holds
 from services.account.flows.passwords import init_passwords
 from services.account.flows.sessions import find_session
-from services.account.observing import gauges
+from services.account.observing import gauges, providers_health
+from services.account.providers import init_providers
 from services.account.routes import (
     account,
     data_download,
@@ -18,6 +19,7 @@ from services.account.routes import (
     enrolment,
     erasure,
     forgotten,
+    linking,
     login,
     logout,
     notices,
@@ -54,6 +56,7 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
             data_download.bp,
             erasure.bp,
             sessions.bp,
+            linking.bp,
             users.bp,
         ],
         api=API,
@@ -61,7 +64,9 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
         commands=COMMANDS,
         find_session=find_session,
         token_still_holds=still_holds,
+        checks={"providers": lambda: providers_health(parts_of(app).breakers)},
         gauges=gauges,
     )
     init_passwords(app, settings)
+    init_providers(app, settings, parts_of(app).breakers)
     return app

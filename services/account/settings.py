@@ -1,11 +1,30 @@
 """What account reads from its environment beside the common settings."""
 
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from libs.settings import ServiceSettings, SettingsError
+
+WELL_KNOWN = "/.well-known/openid-configuration"
+_SLUG = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenIDIssuer:
+    """One entry of OPENID_PROVIDERS."""
+
+    name: str
+    label: str
+    discovery_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +81,31 @@ class AccountSettings(ServiceSettings):
     GEOIP_DATABASE: str = ""
     """Path of a MaxMind database (mmdb) that knows countries; without one none is shown."""
 
+    GITHUB_CLIENT_ID: str = ""
+    """Of an OAuth app at GitHub whose callback is PUBLIC_URL/link/github/callback; without one, no button."""
+    GITHUB_CLIENT_SECRET: str = field(default="", repr=False)
+    GITHUB_AUTHORIZE_URL: str = "https://github.com/login/oauth/authorize"
+    """Where the browser goes; its origin is the issuer of the identities."""
+    GITHUB_TOKEN_URL: str = "https://github.com/login/oauth/access_token"
+    GITHUB_API_URL: str = "https://api.github.com"
+    DISCORD_CLIENT_ID: str = ""
+    """Of an application at Discord whose redirect is PUBLIC_URL/link/discord/callback; without one, no button."""
+    DISCORD_CLIENT_SECRET: str = field(default="", repr=False)
+    DISCORD_AUTHORIZE_URL: str = "https://discord.com/oauth2/authorize"
+    DISCORD_TOKEN_URL: str = "https://discord.com/api/oauth2/token"
+    DISCORD_API_URL: str = "https://discord.com/api"
+    OPENID_PROVIDERS: str = field(default="", repr=False)
+    """More issuers: a JSON list of {"name", "label", "discovery_url", "client_id", "client_secret"}."""
+    PROVIDER_TIMEOUT_MS: int = 5000
+    """How long one person's whole conversation with a provider may take, milliseconds."""
+    PROVIDER_VISIT_LIFETIME: timedelta = timedelta(minutes=10)
+    """How long a browser may stay at a provider before it comes back."""
+
+    @cached_property
+    def openid_issuers(self) -> tuple[OpenIDIssuer, ...]:
+        """OPENID_PROVIDERS, read. Raises SettingsError."""
+        return read_issuers(self.OPENID_PROVIDERS)
+
     def check(self) -> None:
         super().check()
         if not 8 <= self.PASSWORD_MIN_LENGTH <= 64:
@@ -90,3 +134,64 @@ class AccountSettings(ServiceSettings):
             raise SettingsError("GEOIP_DATABASE must name a readable file, or nothing.")
         if self.SESSION_ABSOLUTE_LIFETIME < self.SESSION_IDLE_LIFETIME:
             raise SettingsError("SESSION_ABSOLUTE_LIFETIME must not be shorter than SESSION_IDLE_LIFETIME.")
+        if self.PROVIDER_TIMEOUT_MS < 100:
+            raise SettingsError("PROVIDER_TIMEOUT_MS must be at least 100.")
+        self._check_providers()
+
+    def _check_providers(self) -> None:
+        for provider in ("GITHUB", "DISCORD"):
+            names = [f"{provider}_CLIENT_ID", f"{provider}_CLIENT_SECRET"]
+            missing = [name for name in names if not getattr(self, name)]
+            if len(missing) == 1:
+                raise SettingsError(f"{missing[0]} is not set, though its counterpart is.")
+            for part in ("AUTHORIZE", "TOKEN", "API"):
+                self._check_address(f"{provider}_{part}_URL", getattr(self, f"{provider}_{part}_URL"))
+        for issuer in self.openid_issuers:
+            self._check_address("OPENID_PROVIDERS", issuer.discovery_url)
+
+    def _check_address(self, setting: str, url: str) -> None:
+        if not is_fetchable(url, self.OUTBOUND_ALLOWED_HOSTS) or url.endswith("/"):
+            raise SettingsError(
+                f"{setting} must be an https:// address without a slash at its end; http is for hosts of "
+                "OUTBOUND_ALLOWED_HOSTS."
+            )
+
+
+def is_fetchable(url: str, allowed_hosts: Collection[str]) -> bool:
+    """Whether an address of a provider is one that we send people and requests to."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if not parts.hostname or parts.username is not None or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in allowed_hosts)
+
+
+def read_issuers(text: str) -> tuple[OpenIDIssuer, ...]:
+    """The issuers of OPENID_PROVIDERS. Raises SettingsError, which repeats nothing of what is secret."""
+    if not text:
+        return ()
+    try:
+        entries = json.loads(text)
+        issuers = tuple(
+            OpenIDIssuer(**{name: _text(value) for name, value in entry.items()}) for entry in entries
+        )
+    except (ValueError, TypeError, AttributeError):
+        raise SettingsError(
+            'OPENID_PROVIDERS must be a JSON list of {"name", "label", "discovery_url", "client_id", "client_secret"}.'
+        ) from None
+    names = [issuer.name for issuer in issuers]
+    if len({*names, "github", "discord"}) != len(names) + 2 or not all(map(_SLUG.fullmatch, names)):
+        raise SettingsError(
+            "OPENID_PROVIDERS must have a different name for each, in small letters, digits and hyphens."
+        )
+    if not all(issuer.discovery_url.endswith(WELL_KNOWN) for issuer in issuers):
+        raise SettingsError(f"OPENID_PROVIDERS must have a discovery_url that ends in {WELL_KNOWN}.")
+    return issuers
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise TypeError
+    return value.strip()

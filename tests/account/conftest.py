@@ -21,6 +21,7 @@ from libs.people.handover import seal_ticket
 from libs.people.sessions import Session, copy_key, secret_digest
 from libs.service import parts_of
 from tests.account.programs import Program, bearing, deliver_keys
+from tests.account.provider_server import ProviderServer, provider_server
 from tests.conftest import recorded
 from tests.pages import Browser
 
@@ -224,3 +225,26 @@ def database_away(app: Flask, servers: dict[str, str]) -> Iterator[Callable[[], 
     yield lambda: set_open(True)
     set_open(True)
     admin.dispose()
+
+
+@pytest.fixture(scope="module")
+def provider_process() -> Iterator[ProviderServer]:
+    with provider_server() as running:
+        yield running
+
+
+@pytest.fixture
+def provider(app: Flask, provider_process: ProviderServer) -> Iterator[ProviderServer]:
+    """A provider that works, declared as GitHub, as Discord and as an OpenID issuer."""
+    from libs.guard.breakers import KEY, Breakers
+    from services.account.providers import init_providers
+    from tests.account.linking_steps import declare
+
+    provider_process.begin_anew()
+    declare(app, provider_process)
+    yield provider_process
+    provider_process.may_go_on.set()
+    parts = parts_of(app)
+    parts.breakers = Breakers(lambda: parts.redis)
+    init_providers(app, parts.settings, parts.breakers)
+    parts.redis.delete(KEY)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LIBS = {
     "audit", "commands", "database", "service", "settings",
-    "guard.keyring", "guard.ratelimit", "guard.single_use",
+    "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
     "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.worker_health",
     "people.access", "people.bearer", "people.denials", "people.handover", "people.sessions",

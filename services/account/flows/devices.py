@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from flask_babel import gettext
 
+from services.account.providers import label_of
+
 # Browsers claim to be their forebears, so the more particular names stand first.
 BROWSERS = (
     ("Edg", "Edge"),
@@ -44,6 +46,6 @@ def way_names(amr: Sequence[str], provider: str | None = None) -> list[str]:
         "otp": gettext("One-time code"),
         "hwk": gettext("Passkey"),
         "swk": gettext("Passkey"),
-        "fed": provider or gettext("Another account"),
+        "fed": label_of(provider) if provider else gettext("Another account"),
     }
     return list(dict.fromkeys(words.get(method, method) for method in amr if method not in ("mfa", "user")))

@@ -8,6 +8,7 @@ from werkzeug.exceptions import NotFound
 from libs.people.access import current_session, signed_in
 from services.account.flows.sessions import held_sessions
 from services.account.flows.users import get_user
+from services.account.providers import providers
 from services.account.routes.browser import give_sessions, held_secrets
 
 bp = Blueprint("account", __name__)
@@ -20,6 +21,7 @@ def show() -> ResponseReturnValue:
     held = held_sessions(secrets=held_secrets())
     return render_template(
         "account.html",
+        has_providers=bool(providers()),
         user=get_user(sub=session.sub),
         others=[one.session for one in held if one.session.sid != session.sid],
     )

@@ -9,7 +9,7 @@ from libs.people.access import public
 from libs.people.sessions import Session, current_session
 from libs.web.headers import allow_form_target
 from services.account.extensions import limiter
-from services.account.flows import sessions
+from services.account.flows import linking, sessions
 from services.account.flows.login import LoginRefused, log_in, record_throttled
 from services.account.flows.users import normalise_email
 from services.account.routes.browser import (
@@ -107,9 +107,15 @@ def _strength(acr: str) -> int:
 
 
 def _form(*, email: str, error: str | None = None, is_again: bool = False) -> str:
-    if wanted_path().startswith("/oauth2/"):
-        # The issuer may send the browser straight on to the app: a redirect of this form like any other.
+    choices = linking.choices()
+    if choices or wanted_path().startswith("/oauth2/"):
+        # A provider's button, or the issuer on the way back to the app, leads away: a redirect like any other.
         allow_form_target(wanted_path())
     return render_template(
-        "login.html", email=email[:254], error=error, is_again=is_again, wanted=wanted_path(default="")
+        "login.html",
+        email=email[:254],
+        error=error,
+        is_again=is_again,
+        wanted=wanted_path(default=""),
+        choices=choices,
     )

@@ -14,6 +14,8 @@ LETTERS: dict[str, type[Letter]] = {
         passwords.AccountSecured,
         security.NewDevice,
         security.PasswordChanged,
+        security.ProviderLinked,
+        security.ProviderUnlinked,
         security.SignInThreatened,
         addresses.ConfirmNewEmail,
         addresses.EmailInUse,

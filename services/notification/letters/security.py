@@ -73,6 +73,48 @@ class PasswordChanged(SecurityNotice):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class ProviderLinked(SecurityNotice):
+    NAME = "provider_linked"
+
+    provider: str
+    account: str
+    """What the provider calls the account there."""
+
+    def subject(self) -> str:
+        return _("You can sign in with %(provider)s now", provider=self.provider)
+
+    def what(self) -> list[str]:
+        return [
+            _(
+                "The account %(account)s at %(provider)s was linked to yours: whoever can use it can sign in as you.",
+                account=self.account,
+                provider=self.provider,
+            )
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ProviderUnlinked(SecurityNotice):
+    NAME = "provider_unlinked"
+
+    provider: str
+    account: str
+
+    def subject(self) -> str:
+        return _("You can no longer sign in with %(provider)s", provider=self.provider)
+
+    def what(self) -> list[str]:
+        return [
+            _(
+                "The account %(account)s at %(provider)s was unlinked from yours: "
+                "it no longer signs anybody in as you.",
+                account=self.account,
+                provider=self.provider,
+            )
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SignInThreatened(Letter):
     NAME = "sign_in_threatened"
 

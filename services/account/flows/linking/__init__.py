@@ -1,0 +1,51 @@
+"""Accounts elsewhere: going there and coming back, signing in with one, linking and unlinking."""
+
+from services.account.flows.linking.links import (
+    AlreadyLinked,
+    IdentityTaken,
+    NothingLinked,
+    NotLinked,
+    forget_links,
+    link,
+    list_links,
+    sign_in_with,
+    unlink,
+)
+from services.account.flows.linking.visits import (
+    Answer,
+    Cancelled,
+    Choice,
+    Departure,
+    ProviderUnavailable,
+    UnknownProvider,
+    Visit,
+    VisitEnded,
+    begin_visit,
+    choices,
+    come_back,
+    identify,
+)
+
+__all__ = [
+    "AlreadyLinked",
+    "Answer",
+    "Cancelled",
+    "Choice",
+    "Departure",
+    "IdentityTaken",
+    "NotLinked",
+    "NothingLinked",
+    "ProviderUnavailable",
+    "UnknownProvider",
+    "Visit",
+    "VisitEnded",
+    "begin_visit",
+    "choices",
+    "come_back",
+    "forget_links",
+    "identify",
+    "link",
+    "list_links",
+    "sign_in_with",
+    "unlink",
+]
