@@ -46,7 +46,9 @@ SCHEDULE: tuple[Entry, ...] = (
     Entry("account.tell_of_new_devices", "account", 5, "mail about sign-ins from new devices", 5),
     Entry("account.answer_password_requests", "account", 5, "forgotten passwords that no task took", 5),
     Entry("account.clear_expired_sessions", "account", "37 3 * * *", "expired sessions", 3600),
-    Entry("account.clear_old_rows", "account", "27 * * * *", "old login events, links and attempts", 1800),
+    Entry("account.clear_old_rows", "account", "27 * * * *", "old login events, links and devices", 1800),
+    Entry("account.expire_attempts", "account", "* * * * *", "sign-ins left half done, for the record", 55),
+    Entry("account.mail_second_factor_links", "account", "* * * * *", "the way back after the wait", 55),
     Entry(
         "account.assemble_data", "account", "* * * * *", "data of people that some service is late with", 50
     ),

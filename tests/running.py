@@ -125,13 +125,16 @@ class House:
         wait_until(lambda: len(self.mail(to)) >= count)
         return self.mail(to)
 
-    def command(self, service: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def command(
+        self, service: str, *arguments: str, input: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         """A command of a service, from the checkout, as an operator types it."""
         environ = {name: value for name, value in self.environ.items() if not name.startswith("ADMIN_")}
         return subprocess.run(
             [sys.executable, "-m", "flask", "--app", f"services.{service}", *arguments],
             cwd=ROOT,
             env=environ,
+            input=input,
             capture_output=True,
             text=True,
             timeout=120,

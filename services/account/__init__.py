@@ -14,6 +14,7 @@ from services.account.observing import gauges, providers_health
 from services.account.providers import init_providers
 from services.account.routes import (
     account,
+    chooser,
     data_download,
     email_change,
     enrolment,
@@ -26,7 +27,10 @@ from services.account.routes import (
     password_change,
     password_links,
     profile,
+    second_factor,
+    second_step,
     sessions,
+    staff_rule,
     users,
 )
 from services.account.routes.api import API
@@ -44,6 +48,8 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
         stores=stores,
         blueprints=[
             login.bp,
+            second_step.bp,
+            chooser.bp,
             logout.bp,
             enrolment.bp,
             password_links.bp,
@@ -57,7 +63,9 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
             erasure.bp,
             sessions.bp,
             linking.bp,
+            second_factor.bp,
             users.bp,
+            staff_rule.bp,
         ],
         api=API,
         handlers=HANDLERS,

@@ -1,5 +1,6 @@
 """Commands of account: people, their sessions, the limits that hold them up."""
 
+import dataclasses
 import secrets
 import string
 import sys
@@ -17,7 +18,9 @@ from libs.web.client_address import parse_address
 from services.account.extensions import audit, db, outbox
 from services.account.flows import erasure, sessions, users
 from services.account.flows.revoking import Revoked, revoke_access, revoke_everybody
+from services.account.flows.second_factor import reset_second_factor
 from services.account.flows.securing import secure_account
+from services.account.flows.staff_rule import is_second_factor_required, require_second_factor_of_staff
 from services.account.models import ROLES, SignInSession, User
 
 GRANTS_WAIT_S = 5.0
@@ -236,6 +239,45 @@ def _line(user: User) -> dict[str, object]:
     }
 
 
+@users_group.command(
+    "reset-second-factor", help="Remove a person's second factors; they are signed out and told."
+)
+@click.argument("email")
+@click.option("--reason", required=True, help="Why, for the audit.")
+@command
+def reset_factors(email: str, reason: str, as_json: bool) -> None:
+    user = users.get_user(email=email)
+    removed = reset_second_factor(sub=user.sub, reason=reason)
+    wait_for_events(quiet=as_json)
+    app = "an authenticator app" if removed.totp else "no authenticator app"
+    sentence = (
+        f"Removed {app}, {removed.recovery_codes} recovery code(s) and {removed.passkeys} passkey(s) of "
+        f"{user.email}, who is signed out everywhere and told by mail."
+    )
+    if removed.kept_passkeys:
+        sentence += f" {removed.kept_passkeys} passkey(s) stay: nothing else signs them in."
+    done(sentence, {"sub": user.sub, **dataclasses.asdict(removed)}, as_json=as_json)
+
+
+@users_group.command(
+    "second-factor-for-staff", help="Whether staff need a second factor: require, optional, or show."
+)
+@click.argument("rule", type=click.Choice(["require", "optional", "show"]))
+@command
+def second_factor_for_staff(rule: str, as_json: bool) -> None:
+    if rule == "show":
+        required = is_second_factor_required()
+        word = "required" if required else "optional"
+        done(f"A second factor is {word} for staff.", {"required": required}, as_json=as_json)
+        return
+    required = rule == "require"
+    people = require_second_factor_of_staff(required=required)
+    wait_for_events(quiet=as_json)
+    word = "required" if required else "optional"
+    sentence = f"A second factor is {word} for staff from now on; that changed {people} account(s)."
+    done(sentence, {"required": required, "people": people}, as_json=as_json)
+
+
 # -- sessions --------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +299,8 @@ def _session_line(row: SignInSession, user: User) -> dict[str, object]:
         "created_at": row.created_at,
         "last_seen_at": row.last_seen_at,
         "amr": row.amr,
+        "ip": row.ip,
+        "country": row.country,
         "user_agent": row.user_agent,
         "sid": row.id,
     }

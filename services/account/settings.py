@@ -64,6 +64,12 @@ class AccountSettings(ServiceSettings):
 
     ATTEMPT_LIFETIME: timedelta = timedelta(minutes=10)
     """How long a sign-in that passed its first step waits for the next."""
+    SECOND_FACTOR_WAIT: timedelta = timedelta(days=3)
+    """How long somebody who lost every second factor waits, so that its true owner can object."""
+    SECOND_FACTOR_LINK_LIFETIME: timedelta = timedelta(days=3)
+    """How long the link works that is mailed after that wait."""
+    TOTP_SETUP_LIFETIME: timedelta = timedelta(hours=1)
+    """How long a new authenticator app may take to show its first code."""
     NOTICE_LIFETIME: timedelta = timedelta(days=7)
     """How long the link "It wasn't me" of a security mail works."""
     LOGIN_EVENTS_KEPT: timedelta = timedelta(days=90)
@@ -130,6 +136,8 @@ class AccountSettings(ServiceSettings):
                 raise SettingsError(f"{name} must be one second or more.")
         if self.HASHING_CONCURRENCY < 1:
             raise SettingsError("HASHING_CONCURRENCY must be at least 1.")
+        if timedelta(hours=1) > self.SECOND_FACTOR_WAIT:
+            raise SettingsError("SECOND_FACTOR_WAIT must be at least an hour: notices take time to be read.")
         if self.GEOIP_DATABASE and not Path(self.GEOIP_DATABASE).is_file():
             raise SettingsError("GEOIP_DATABASE must name a readable file, or nothing.")
         if self.SESSION_ABSOLUTE_LIFETIME < self.SESSION_IDLE_LIFETIME:

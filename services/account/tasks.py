@@ -1,7 +1,17 @@
 """account's own tasks; each is safe to run twice. gateway/schedule.py says when they run."""
 
 from services.account.extensions import tasks
-from services.account.flows import clearing, copies, data_download, erasure, forgotten, new_devices, sessions
+from services.account.flows import (
+    attempts,
+    clearing,
+    copies,
+    data_download,
+    erasure,
+    forgotten,
+    new_devices,
+    second_factor_reset,
+    sessions,
+)
 
 
 @tasks.task
@@ -37,8 +47,20 @@ def clear_expired_sessions() -> None:
 
 @tasks.task
 def clear_old_rows() -> None:
-    """Hourly: delete login events, links, attempts and devices that serve nobody any more, in bounded batches."""
+    """Hourly: delete login events, links and devices that serve nobody any more, in bounded batches."""
     clearing.clear_old_rows()
+
+
+@tasks.task
+def expire_attempts() -> None:
+    """Every minute: end sign-ins that waited too long for their next step, and write them down as expired."""
+    attempts.expire_attempts()
+
+
+@tasks.task
+def mail_second_factor_links() -> None:
+    """Every minute: mail the link to whoever has waited to remove lost second factors; end those left unused."""
+    second_factor_reset.mail_due_links()
 
 
 @tasks.task

@@ -1,12 +1,17 @@
 """/account/sessions: the person's own list."""
 
+import dataclasses
 import json
 import re
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
+import pytest
 from flask import Flask
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
 from libs.messaging.events import AccessRevoked
 from libs.people.sessions import copy_key, secret_digest
@@ -187,3 +192,33 @@ def test_a_session_ended_while_redis_is_away_is_dead_at_once_here_and_soon_every
     assert parts.redis.get(copy_key(digest)) is None
     assert parts.redis.get(f"revoked:sub:{person.sub}")
     assert not rows(app, "SELECT 1 FROM redis_debts")
+
+
+def test_the_list_says_from_where_and_how(
+    app: Flask, person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "countries.mmdb"
+    writer = MMDBWriter(ip_version=6, ipv4_compatible=True, database_type="Test-Country")
+    writer.insert_network(IPSet(["203.0.113.0/24"]), {"country": {"iso_code": "DE"}})
+    writer.to_db_file(str(file))
+    parts = parts_of(app)
+    monkeypatch.setattr(parts, "settings", dataclasses.replace(parts.settings, GEOIP_DATABASE=str(file)))
+    known, unknown = Browser(app, ip="203.0.113.5"), Browser(app, ip="198.51.100.6")
+    sign_in(known, person)
+    sign_in(unknown, person)
+    text = known.get("/account/sessions").text
+    for words in ("203.0.113.5", "Germany", "198.51.100.6", "Password"):
+        assert words in text
+    assert text.count("Germany") == 1
+    assert "Германия" in known.get("/account/sessions?ui_locales=ru").text
+    country = (
+        "SELECT country FROM login_events e JOIN users u ON u.id = e.user_id WHERE sub = :sub ORDER BY e.id"
+    )
+    assert [row.country for row in rows(app, country, sub=person.sub)] == ["DE", None]
+
+
+def test_without_a_database_of_countries_none_is_shown(app: Flask, person: Person) -> None:
+    browser = sign_in(Browser(app, ip="203.0.113.5"), person)
+    text = browser.get("/account/sessions").text
+    assert "203.0.113.5" in text
+    assert "Germany" not in text

@@ -1,5 +1,6 @@
 """Sign-ins half done: a row each, which opens nothing, is finished once, and does not wait for long."""
 
+import time
 import uuid
 
 import sqlalchemy as sa
@@ -11,7 +12,13 @@ from libs.service import parts_of
 from libs.web.problems import Problem
 from services.account.extensions import db
 from services.account.flows.factors import Evidence
+from services.account.flows.login_events import record_failure
+from services.account.flows.visitor import Visitor
 from services.account.models import SignInAttempt
+
+MAX_TRIES = 10
+"""How many tries at its missing step a half-done sign-in has, before it begins again."""
+ROWS_PER_BATCH = 200
 
 
 class AttemptEnded(Problem):
@@ -22,7 +29,13 @@ class AttemptEnded(Problem):
 
 
 def wait_for(
-    needs: str, *, user_id: uuid.UUID, evidence: Evidence, proof: str | None, provider: str | None
+    needs: str,
+    *,
+    user_id: uuid.UUID,
+    evidence: Evidence,
+    visitor: Visitor,
+    proof: str | None,
+    provider: str | None,
 ) -> uuid.UUID:
     """Keep what was proven until the missing step comes. Returns the attempt's id, for this browser alone."""
     now, attempt_id = utcnow(), uuid7()
@@ -36,6 +49,8 @@ def wait_for(
                 amr=list(evidence.amr),
                 provider=provider,
                 proof=proof,
+                ip=visitor.ip,
+                user_agent=visitor.printable_user_agent,
                 created_at=now,
                 expires_at=now + life,
             )
@@ -48,7 +63,7 @@ def find_attempt(attempt_id: uuid.UUID | None, *, needs: str) -> SignInAttempt:
     with db.single_statements() as session:
         attempt = session.scalar(
             sa.select(SignInAttempt)
-            .where(*_is_open(attempt_id, needs))
+            .where(*is_open(attempt_id, needs))
             .execution_options(populate_existing=True)
         )
     if attempt is None:
@@ -60,7 +75,7 @@ def spend(attempt: SignInAttempt) -> None:
     """End the attempt, in the transaction under way; once. Raises AttemptEnded."""
     spent = db.session.execute(
         sa.update(SignInAttempt)
-        .where(*_is_open(attempt.id, attempt.needs))
+        .where(*is_open(attempt.id, attempt.needs))
         .values(finished_at=utcnow())
         .returning(SignInAttempt.id)
         .execution_options(synchronize_session=False)
@@ -69,7 +84,75 @@ def spend(attempt: SignInAttempt) -> None:
         raise AttemptEnded
 
 
-def _is_open(attempt_id: uuid.UUID | None, needs: str) -> tuple[sa.ColumnElement[bool], ...]:
+def claim_try(attempt: SignInAttempt) -> int:
+    """Count one more try at the missing step, before it is checked. Returns how many are left after it.
+
+    Raises AttemptEnded when the attempt has none left, or has ended.
+    """
+    with db.single_statements() as session:
+        tries = session.scalar(
+            sa.update(SignInAttempt)
+            .where(*is_open(attempt.id, attempt.needs), SignInAttempt.failures < MAX_TRIES)
+            .values(failures=SignInAttempt.failures + 1)
+            .returning(SignInAttempt.failures)
+            .execution_options(synchronize_session=False)
+        )
+    if tries is None:
+        raise AttemptEnded
+    return MAX_TRIES - tries
+
+
+def cancel(attempt: SignInAttempt, *, visitor: Visitor) -> None:
+    """Its owner thinks better of it. Raises AttemptEnded."""
+    with db.transaction():
+        spend(attempt)
+        record_failure("cancelled", method=first_method(attempt), visitor=visitor, user_id=attempt.user_id)
+
+
+def first_method(attempt: SignInAttempt) -> str:
+    """How the attempt began, in the words of login events."""
+    if attempt.provider:
+        return attempt.provider
+    return "password" if "pwd" in attempt.amr else "passkey"
+
+
+def expire_attempts(*, seconds: float = 20.0) -> int:
+    """Delete attempts whose time is over, in bounded batches; those left unfinished are written down as expired.
+
+    Whoever knew a password and got no further shows up here. Returns how many were deleted.
+    """
+    deadline = time.monotonic() + seconds
+    deleted = 0
+    while time.monotonic() < deadline:
+        count = _expire_some()
+        deleted += count
+        if count < ROWS_PER_BATCH:
+            break
+    return deleted
+
+
+def _expire_some() -> int:
+    with db.transaction() as session:
+        over = list(
+            session.scalars(
+                sa.select(SignInAttempt)
+                .where(SignInAttempt.expires_at <= utcnow())
+                .limit(ROWS_PER_BATCH)
+                .with_for_update(skip_locked=True)
+                .execution_options(populate_existing=True)
+            )
+        )
+        for attempt in over:
+            if attempt.finished_at is None:
+                visitor = Visitor(ip=attempt.ip or Visitor.ip, user_agent=attempt.user_agent)
+                method = first_method(attempt)
+                record_failure("expired", method=method, visitor=visitor, user_id=attempt.user_id)
+            session.delete(attempt)
+    return len(over)
+
+
+def is_open(attempt_id: uuid.UUID | None, needs: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Whether an attempt is this one, waits for this step, and still lives."""
     return (
         SignInAttempt.id == attempt_id,
         SignInAttempt.needs == needs,

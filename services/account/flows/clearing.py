@@ -18,8 +18,8 @@ from services.account.models import (
     LoginEvent,
     PasswordLink,
     ProviderVisit,
+    SecondFactorReset,
     SecurityNotice,
-    SignInAttempt,
     SpentChallenge,
 )
 
@@ -43,7 +43,7 @@ def _old() -> Iterator[tuple[Any, sa.ColumnElement[bool]]]:
     """What may go: each table, and which of its rows."""
     settings, now = parts_of(current_app).settings, utcnow()
     yield LoginEvent, LoginEvent.created_at < now - settings.LOGIN_EVENTS_KEPT
-    yield SignInAttempt, SignInAttempt.expires_at < now
+    yield SecondFactorReset, SecondFactorReset.ended_at < now - settings.ENDED_SESSIONS_KEPT
     yield ProviderVisit, ProviderVisit.expires_at < now
     yield SpentChallenge, SpentChallenge.expires_at < now
     yield KnownDevice, KnownDevice.last_seen_at < now - settings.DEVICES_KEPT

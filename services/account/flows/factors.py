@@ -1,5 +1,6 @@
 """What has been proven of a person, and what they could prove: the two sides of every sign-in."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,6 +8,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from flask_babel import gettext, lazy_gettext
 from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.web.problems import Problem
 from services.account.extensions import db
@@ -123,6 +125,26 @@ def _is_blocked(ip: str, domain: sa.ColumnElement[str | None]) -> sa.Exists:
         Block.expires_at > sa.func.now(),
         sa.or_(Block.network.op(">>=")(address), Block.domain == domain),
     )
+
+
+def reachable_acr(session: DatabaseSession, *, user_id: uuid.UUID) -> str:
+    """The strongest sign-in that the person could give us now: nobody is asked for more than they have."""
+    mine = User.id == user_id
+    has_passkey, has_totp = session.execute(
+        sa.select(_exists(Passkey), _exists(TOTPCredential, TOTPCredential.confirmed_at.is_not(None)))
+        .select_from(User)
+        .where(mine)
+    ).one_or_none() or (False, False)
+    if has_passkey:
+        return "phr"
+    return "2" if has_totp else "1"
+
+
+def strongest_way(*, sub: str) -> str:
+    """The same for the person of a sub."""
+    with db.single_statements() as session:
+        user_id = session.scalar(sa.select(User.id).where(User.sub == sub))
+        return reachable_acr(session, user_id=user_id) if user_id else "1"
 
 
 def words_of(amr: Sequence[str]) -> list[str]:

@@ -120,7 +120,9 @@ def go_on(
         raise _refused("disabled", AccountDisabled, method=method, visitor=visitor, user=user)
     needs = _missing(standing, evidence)
     if needs is not None:
-        attempt = wait_for(needs, user_id=user.id, evidence=evidence, proof=proof, provider=provider)
+        attempt = wait_for(
+            needs, user_id=user.id, evidence=evidence, visitor=visitor, proof=proof, provider=provider
+        )
         return Halfway(attempt_id=attempt, needs=needs)
     with db.single_statements() as session:
         return begin_session(

@@ -4,6 +4,7 @@ from functools import cache
 
 import maxminddb
 from flask import current_app
+from flask_babel import get_locale
 
 from libs.observe.logs import get_logger
 from libs.service import parts_of
@@ -25,6 +26,13 @@ def country_of(ip: str) -> str | None:
     country = found.get("country") if isinstance(found, dict) else None
     code = country.get("iso_code") if isinstance(country, dict) else None
     return code if isinstance(code, str) and len(code) == 2 else None
+
+
+def country_name(code: str) -> str:
+    """The country in the language of the moment; its code where that language has no name for it."""
+    locale = get_locale()
+    name = locale.territories.get(code) if locale is not None else None
+    return name or code
 
 
 @cache

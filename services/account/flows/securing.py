@@ -16,6 +16,7 @@ from services.account.extensions import audit, db
 from services.account.flows.password_links import end_links, mail_link
 from services.account.flows.passwords import make_unusable
 from services.account.flows.revoking import Revoked, revoke_access
+from services.account.flows.second_factor_reset import cancel_resets
 from services.account.flows.users import (
     EmailTaken,
     disable_user,
@@ -86,6 +87,7 @@ def _close(session: DatabaseSession, user: User, *, mails: bool) -> Secured:
     revoked = revoke_access(sub=user.sub, cause="sessions_revoked")
     make_unusable(session, user_id=user.id)
     end_what_is_open(session, user)
+    cancel_resets(session, user)
     is_mailed = mails and user.is_active
     if is_mailed:
         mail_link(session, user, purpose="reset", letter="account_secured")
@@ -204,6 +206,7 @@ KINDS = {
     "provider_unlinked": lazy_gettext("An account elsewhere is not linked to yours any more."),
     "second_factor_added": lazy_gettext("An authenticator app was set up for your account."),
     "second_factor_removed": lazy_gettext("The authenticator app of your account was removed."),
+    "recovery_codes_made": lazy_gettext("New recovery codes were made for your account."),
     "recovery_code_used": lazy_gettext("A recovery code of your account was used."),
     "second_factor_reset_started": lazy_gettext("Somebody asked to remove the second step of your account."),
     "second_factor_reset_ready": lazy_gettext("The second step of your account could be removed."),

@@ -18,6 +18,7 @@ from services.account.extensions import audit, db, outbox
 from services.account.flows.copies import claims_of, owe
 from services.account.flows.passwords import passwords, store_first_password
 from services.account.flows.revoking import revoke_access
+from services.account.flows.staff_rule import read_rule_for_roles
 from services.account.models import ROLES, PasswordCredential, User
 
 MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3
@@ -100,6 +101,8 @@ def create_user(
         application_id=application_id,
     )
     with db.transaction() as session:
+        if roles:
+            user.needs_second_factor = read_rule_for_roles(session)
         try:
             with session.begin_nested():
                 session.add(user)
@@ -258,11 +261,13 @@ def _set_roles(*, sub: str, role: str, has_it: bool) -> bool:
     if role not in ROLES:
         raise BadUser(errors={"role": gettext("The roles are %(roles)s.", roles=", ".join(ROLES))})
     with db.transaction() as session:
+        is_required = read_rule_for_roles(session)
         user = lock_user(session, sub=sub)
         before = list(user.roles)
         if (role in before) == has_it:
             return False
         user.roles = sorted({*before, role} if has_it else set(before) - {role})
+        user.needs_second_factor = is_required and bool(user.roles)
         if not has_it:
             owe(("deny_sub", sub))
         action = "user.role_added" if has_it else "user.role_removed"

@@ -86,12 +86,29 @@ class SpentChallenge(db.Model):  # type: ignore[name-defined]
 
 
 class TOTPCredential(db.Model):  # type: ignore[name-defined]
-    """A person's authenticator app (RFC 6238), counted once its first code was entered."""
+    """A person's authenticator app (RFC 6238), counted once its first code was entered.
+
+    While one is replaced there are two: the confirmed one works until the new one is confirmed.
+    """
 
     __tablename__ = "totp_credentials"
+    __table_args__ = (
+        sa.Index(
+            "uq_totp_credentials_confirmed",
+            "user_id",
+            unique=True,
+            postgresql_where=sa.text("confirmed_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "uq_totp_credentials_pending",
+            "user_id",
+            unique=True,
+            postgresql_where=sa.text("confirmed_at IS NULL"),
+        ),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
-    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), unique=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     seed_sealed: Mapped[str] = mapped_column(sa.Text)
     """Base32, sealed for `totp_credentials.seed:ID`."""
     last_step: Mapped[int] = mapped_column(sa.BigInteger, default=0)

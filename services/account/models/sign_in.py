@@ -32,6 +32,9 @@ class SignInAttempt(db.Model):  # type: ignore[name-defined]
     """What the first step rested on (the password's hash): changed meanwhile, the attempt is void."""
     mail_code_digest: Mapped[str | None] = mapped_column(sa.Text)
     failures: Mapped[int] = mapped_column(default=0)
+    """Tries of the missing step; counted before they are checked, so that none slips by beside another."""
+    ip: Mapped[str | None] = mapped_column(INET)
+    user_agent: Mapped[str] = mapped_column(sa.Text, default="")
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     expires_at: Mapped[datetime] = mapped_column(Timestamp, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -10,6 +10,7 @@ from libs.people.sessions import Session, current_session
 from libs.web.headers import allow_form_target
 from services.account.extensions import limiter
 from services.account.flows import linking, sessions
+from services.account.flows.factors import strongest_way
 from services.account.flows.login import LoginRefused, log_in, record_throttled
 from services.account.flows.users import normalise_email
 from services.account.routes.browser import (
@@ -98,8 +99,13 @@ def _is_enough(session: Session) -> bool:
     """Whether the sign-in that is there is as young and as strong as this page was asked for."""
     wanted = request.args.get("fresh_after", "0")
     youngest = int(wanted) if wanted.isdecimal() and len(wanted) <= 12 else 0
+    if session.auth_time < youngest:
+        return False
     strongest = max(map(_strength, request.args.get("acr", "").split()), default=0)
-    return session.auth_time >= youngest and _strength(session.acr) >= strongest
+    if _strength(session.acr) >= strongest:
+        return True
+    # Signing in again changes nothing for somebody who has nothing more to show.
+    return _strength(session.acr) >= _strength(strongest_way(sub=session.sub))
 
 
 def _strength(acr: str) -> int:

@@ -9,6 +9,7 @@ from flask_babel import gettext, ngettext
 from libs.people.access import current_session, signed_in
 from services.account.flows import sessions
 from services.account.flows.devices import device_name, way_names
+from services.account.flows.places import country_name
 
 bp = Blueprint("sessions", __name__)
 
@@ -22,7 +23,12 @@ def show() -> ResponseReturnValue:
     rows = [row for row, _ in sessions.list_sessions(sub=session.sub)]
     rows.sort(key=lambda row: row.id != session.sid)  # this one first, the others as they were last used
     return render_template(
-        "sessions.html", rows=rows, current_sid=session.sid, device_name=device_name, way_names=way_names
+        "sessions.html",
+        rows=rows,
+        current_sid=session.sid,
+        device_name=device_name,
+        way_names=way_names,
+        country_name=country_name,
     )
 
 

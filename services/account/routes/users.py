@@ -10,6 +10,7 @@ from libs.people.access import NotAllowed, current_session, staff
 from libs.web.languages import LANGUAGES
 from services.account.flows import sessions, users
 from services.account.flows.devices import device_name, way_names
+from services.account.flows.places import country_name
 from services.account.flows.revoking import revoke_access
 
 bp = Blueprint("users", __name__, url_prefix="/admin/users")
@@ -39,6 +40,7 @@ def show(sub: UUID) -> ResponseReturnValue:
         rows=[row for row, _ in sessions.list_sessions(sub=user.sub)],
         device_name=device_name,
         way_names=way_names,
+        country_name=country_name,
         language_names=LANGUAGES,
     )
 

@@ -1,6 +1,6 @@
 """What we write to people: every letter by its name."""
 
-from services.notification.letters import addresses, joining, leaving, passwords, security
+from services.notification.letters import addresses, joining, leaving, passwords, second_factor, security
 from services.notification.letters.letter import Letter, one_line
 
 LETTERS: dict[str, type[Letter]] = {
@@ -12,6 +12,14 @@ LETTERS: dict[str, type[Letter]] = {
         passwords.SetPassword,
         passwords.ResetPassword,
         passwords.AccountSecured,
+        second_factor.RecoveryCodesMade,
+        second_factor.RecoveryCodeUsed,
+        second_factor.SecondFactorAdded,
+        second_factor.SecondFactorRemoved,
+        second_factor.SecondFactorResetByStaff,
+        second_factor.SecondFactorResetDone,
+        second_factor.SecondFactorResetReady,
+        second_factor.SecondFactorResetStarted,
         security.NewDevice,
         security.PasswordChanged,
         security.ProviderLinked,

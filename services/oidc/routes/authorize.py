@@ -12,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 from libs.observe.logs import correlation_id, get_logger
 from libs.people import sessions
 from libs.people.access import SignInUnavailable, protocol, public
+from libs.people.handover import InvalidTicket, open_ticket
 from libs.service import parts_of
 from services.oidc.extensions import limiter
 from services.oidc.flows.registered_clients import RegisteredClient, find_client
@@ -56,6 +57,8 @@ def go_on(interaction_id: str) -> ResponseReturnValue:
     if interaction is None or client is None:
         return expired_page(client)
     session = current_session()
+    if session is not None and "ticket" in request.args:
+        return _note_choice(interaction_id, interaction, session)
     has_cookie = sessions.has_cookie(parts_of(current_app).settings)
     try:
         step = next_step(interaction, client, session, has_cookie=has_cookie)
@@ -65,6 +68,8 @@ def go_on(interaction_id: str) -> ResponseReturnValue:
         return redirect("/login/resume?" + urlencode({"continue": _here()}), 303)
     if step is Step.SIGN_IN:
         return _to_sign_in(interaction_id, interaction, session)
+    if step is Step.CHOOSE:
+        return redirect("/login/choose?" + urlencode({"continue": _here()}), 303)
     if step is Step.CONSENT:
         return redirect(request.full_path.rstrip("?").replace("/authorize/", "/consent/", 1), 303)
     assert session is not None
@@ -178,6 +183,28 @@ def _to_sign_in(
     return redirect(
         "/login?" + urlencode({name: value for name, value in wishes.items() if value is not None}), 303
     )
+
+
+def _note_choice(
+    interaction_id: str, interaction: Interaction, session: sessions.Session
+) -> ResponseReturnValue:
+    """Back from account's page of accounts, with a ticket that says which one was chosen there, for this request.
+
+    A ticket that is none is no choice, and the person is asked again.
+    """
+    try:
+        chosen = open_ticket(
+            parts_of(current_app).settings,
+            request.args["ticket"],
+            purpose="account_chosen",
+            audience="oidc",
+        )
+    except InvalidTicket:
+        chosen = {}
+    if chosen.get("path") == request.path and chosen.get("sid") == session.sid:
+        changed = dataclasses.replace(interaction, chosen_sid=session.sid, login_hint=session.claims["email"])
+        interactions().change(interaction_id, changed)
+    return to_path(interaction_id, request.args.get("ui_locales"))
 
 
 def _here() -> str:

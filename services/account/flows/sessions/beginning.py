@@ -210,7 +210,11 @@ def _statement(
 def _person(user: User, proof: str | None) -> sa.CTE:
     """The person's row, locked so that nobody ends their sessions meanwhile and misses this one."""
     query = sa.select(User.id).where(
-        User.id == user.id, User.version == user.version, User.status == "active"
+        User.id == user.id,
+        User.version == user.version,
+        User.status == "active",
+        User.needs_second_factor
+        == user.needs_second_factor,  # else the copy would carry roles that it may not
     )
     if proof is None:
         return query.with_for_update(read=True, of=User).cte("person")

@@ -269,6 +269,8 @@ def upgrade() -> None:
         sa.Column("proof", sa.Text(), nullable=True),
         sa.Column("mail_code_digest", sa.Text(), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("ip", postgresql.INET(), nullable=True),
+        sa.Column("user_agent", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -293,7 +295,20 @@ def upgrade() -> None:
             ["user_id"], ["users.id"], name=op.f("fk_totp_credentials_user_id_users"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_totp_credentials")),
-        sa.UniqueConstraint("user_id", name=op.f("uq_totp_credentials_user_id")),
+    )
+    op.create_index(
+        "uq_totp_credentials_confirmed",
+        "totp_credentials",
+        ["user_id"],
+        unique=True,
+        postgresql_where=sa.text("confirmed_at IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_totp_credentials_pending",
+        "totp_credentials",
+        ["user_id"],
+        unique=True,
+        postgresql_where=sa.text("confirmed_at IS NULL"),
     )
     op.create_table(
         "data_parts",
@@ -340,6 +355,16 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_sign_in_sessions_user_id"), table_name="sign_in_sessions")
     op.drop_column("password_links", "purpose")
     op.drop_table("data_parts")
+    op.drop_index(
+        "uq_totp_credentials_pending",
+        table_name="totp_credentials",
+        postgresql_where=sa.text("confirmed_at IS NULL"),
+    )
+    op.drop_index(
+        "uq_totp_credentials_confirmed",
+        table_name="totp_credentials",
+        postgresql_where=sa.text("confirmed_at IS NOT NULL"),
+    )
     op.drop_table("totp_credentials")
     op.drop_index(op.f("ix_sign_in_attempts_user_id"), table_name="sign_in_attempts")
     op.drop_index(op.f("ix_sign_in_attempts_expires_at"), table_name="sign_in_attempts")

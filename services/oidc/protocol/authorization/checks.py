@@ -13,7 +13,7 @@ from services.oidc.flows.registered_clients import RegisteredClient, find_client
 from services.oidc.protocol.tokens import read_id_token_hint
 from services.oidc.scopes import OFFLINE_ACCESS
 
-PROMPTS = ("none", "login", "consent")
+PROMPTS = ("none", "login", "consent", "select_account")
 RESPONSE_MODES = ("query",)
 MAX_REQUEST_LENGTH = 12_000
 """Characters of all parameters together; what is kept of a request has to stay small."""

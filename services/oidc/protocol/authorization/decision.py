@@ -15,6 +15,8 @@ class Step(Enum):
     RESUME = "resume"
     """There is a cookie whose copy is missing: account may know it."""
     SIGN_IN = "sign_in"
+    CHOOSE = "choose"
+    """Somebody is signed in, and the request wants the person to say as whom they go on."""
     CONSENT = "consent"
     ISSUE = "issue"
 
@@ -28,6 +30,8 @@ def who_is_there(interaction: Interaction, session: Session | None, *, has_cooki
         if is_silent:
             raise Refused("login_required", "Nobody is signed in.")
         return Step.SIGN_IN
+    if "select_account" in interaction.prompts and not _has_chosen(interaction, session):
+        return Step.CHOOSE
     if not _is_fresh(interaction, session):
         if is_silent:
             raise Refused("login_required", "The person has to sign in again.")
@@ -75,6 +79,9 @@ def sign_in_again(interaction: Interaction, session: Session | None) -> Interact
     so that account does not accept it either.
     """
     fresh_after = None
+    if session is None and "select_account" in interaction.prompts:
+        # Whoever signs in where nobody was has chosen by it.
+        fresh_after = interaction.created_at
     if _wants_new_sign_in(interaction) or (session is not None and not _is_hinted(interaction, session)):
         fresh_after = interaction.created_at
     elif interaction.max_age is not None:
@@ -96,6 +103,13 @@ def _is_fresh(interaction: Interaction, session: Session) -> bool:
 
 def _wants_new_sign_in(interaction: Interaction) -> bool:
     return "login" in interaction.prompts or interaction.max_age == 0
+
+
+def _has_chosen(interaction: Interaction, session: Session) -> bool:
+    """Chosen on account's page, or signed in since the request came, or since we asked for a sign-in."""
+    if interaction.chosen_sid == session.sid or session.auth_time > interaction.created_at:
+        return True
+    return interaction.fresh_after is not None and session.auth_time >= interaction.fresh_after
 
 
 def _is_hinted(interaction: Interaction, session: Session) -> bool:

@@ -34,6 +34,8 @@ class Interaction:
     created_at: int
     fresh_after: int | None = None
     """Set when the person was sent to sign in: what the new sign-in must be at least as young as."""
+    chosen_sid: str | None = None
+    """The session that the person chose on account's page, where the request wanted them to."""
 
     @classmethod
     def of(cls, request: AuthorizationRequest) -> Self:
