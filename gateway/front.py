@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -25,6 +26,9 @@ from libs.service import create_service, parts_of
 from libs.web.pages import STATIC, static_url
 
 FOREVER = "public, max-age=31536000, immutable"
+FOR_A_WHILE = "public, max-age=300"
+KINDS = {".js": "text/javascript"}
+"""What the machine's own table may call otherwise (RFC 9239)."""
 SECURITY_TXT_LIFETIME = timedelta(days=90)
 
 bp = Blueprint("front", __name__)
@@ -162,7 +166,7 @@ def _asset(name: str, cache_control: str) -> Response:
     content = _assets().get(name)
     if content is None:
         abort(404)
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    kind = KINDS.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     response = Response(content, mimetype=kind, headers={"Cache-Control": cache_control})
     response.add_etag()
     response.make_conditional(request)

@@ -15,7 +15,16 @@ from libs.web.problems import problem_response
 from libs.web.redirects import own_path
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
-NEVER_SHOWN_AGAIN = ("csrf_token", "password", "new_password", "old_password", "code", "token")
+NEVER_SHOWN_AGAIN = (
+    "csrf_token",
+    "password",
+    "new_password",
+    "old_password",
+    "code",
+    "token",
+    "ticket",
+    "passkey",
+)
 """Fields that are not repeated; nor is any whose name ends in one of these words (`client_secret`)."""
 
 

@@ -20,6 +20,7 @@ from libs.messaging.events import MailRequested
 from libs.people.handover import seal_ticket
 from libs.people.sessions import Session, copy_key, secret_digest
 from libs.service import parts_of
+from tests.account.authenticator import Passkey
 from tests.account.programs import Program, bearing, deliver_keys
 from tests.account.provider_server import ProviderServer, provider_server
 from tests.conftest import recorded
@@ -82,6 +83,20 @@ def program_of(app: Flask, oidc_app: Flask) -> Callable[..., Program]:
     """Makes programs that bear access tokens: of a person, or with None of a client by itself."""
     deliver_keys(app, oidc_app)
     return functools.partial(bearing, app, oidc_app)
+
+
+@pytest.fixture
+def passkey(browser: Browser, person: Person) -> Passkey:
+    """A passkey of the person, who is signed in at `browser`."""
+    from tests.account.passkey_doors import add_passkey
+
+    return add_passkey(sign_in(browser, person))
+
+
+@pytest.fixture
+def stranger(app: Flask) -> Browser:
+    """A browser where nobody is signed in."""
+    return Browser(app)
 
 
 def sign_in(browser: Browser, person: Person, path: str = "/login", **options: Any) -> Browser:

@@ -21,9 +21,7 @@ def test_a_person_sees_their_account(person: Person, program_of: Programs) -> No
     assert answer.json["sub"] == person.sub
     assert answer.json["email"] == person.email
     assert (answer.json["email_verified"], answer.json["roles"]) == (False, [])
-    assert set(answer.json) == {
-        *("sub", "email", "email_verified", "name", "locale", "zoneinfo", "roles", "updated_at")
-    }
+    assert (answer.json["profile"], answer.json["address"]) == (None, None)
     assert program_of(person).get("/me", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
 
 
@@ -54,6 +52,31 @@ def test_a_person_changes_their_profile_and_every_service_is_told(
     assert entry.after == {"changed": ["locale", "name", "zoneinfo"]}
     cleared = program("PATCH", "/me", json={"zoneinfo": None}, headers={"If-Match": answer.headers["ETag"]})
     assert (cleared.status_code, cleared.json["zoneinfo"]) == (200, None)
+
+
+def test_every_claim_of_the_profile_is_changed_by_its_name(person: Person, program_of: Programs) -> None:
+    program = program_of(person)
+    wanted = {
+        "given_name": "Anna",
+        "profile": "https://example.org/anna",
+        "birthdate": "0000-12-31",
+        "phone_number": "+49 30 123456",
+        "address": {"locality": "Berlin", "country": None},
+    }
+    answer = program("PATCH", "/me", json=wanted, headers={"If-Match": "*"})
+    assert answer.status_code == 200
+    changed = {**wanted, "phone_number": "+4930123456", "address": {"locality": "Berlin"}}
+    assert {name: answer.json[name] for name in wanted} == changed
+    gone = program("PATCH", "/me", json=dict.fromkeys(wanted), headers={"If-Match": answer.headers["ETag"]})
+    assert {name: gone.json[name] for name in wanted} == dict.fromkeys(wanted)
+
+
+def test_the_api_and_the_page_know_the_same_profile() -> None:
+    from services.account.schemas.profile import Address, ProfileChanges
+    from services.account.schemas.users import AddressSchema, MeSchema, ProfileSchema
+
+    assert set(ProfileSchema().fields) == set(ProfileChanges().fields) <= set(MeSchema().fields)
+    assert set(AddressSchema().fields) == set(Address().fields)
 
 
 def test_a_change_that_changes_nothing_keeps_the_state(person: Person, program_of: Programs) -> None:
@@ -113,6 +136,9 @@ def test_what_is_nobodys_own_to_change_is_refused_and_not_applied(
         ({"zoneinfo": "Mars/Olympus"}, "zoneinfo"),
         ({"zoneinfo": "../../etc/passwd"}, "zoneinfo"),
         ({}, "body"),
+        ({"address": {"planet": "Mars"}}, "address.planet"),
+        ({"phone_number": "call me"}, "phone_number"),
+        ({"website": "javascript:alert(1)"}, "website"),
     ],
 )
 def test_a_profile_that_cannot_be_is_refused_by_field(

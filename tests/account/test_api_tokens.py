@@ -87,7 +87,7 @@ def test_the_consent_page_says_what_an_app_could_do_with_an_account(
         "nobody is asked for what is not theirs to give"
     )
     client.ask(browser, scope="openid me", ui_locales="ru")
-    assert "видеть и менять вашу учётную запись" in browser.text
+    assert "видеть и менять ваш аккаунт" in browser.text
 
 
 def test_what_only_staff_may_do_is_theirs_alone_to_give(

@@ -121,6 +121,8 @@ def test_assets_may_be_kept_for_a_year_under_their_versioned_address(browser: Br
     assert asset.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert browser.get("/static/id.css").headers["Cache-Control"] == "public, max-age=300"
     assert browser.get("/static/id.css?v=older").headers["Cache-Control"] == "public, max-age=300"
+    script = browser.get("/static/passkeys.js")
+    assert (script.status_code, script.mimetype) == (200, "text/javascript")
     for name in ("/static/nothing.css", "/static/../front.py", "/static/"):
         assert browser.get(name).status_code == 404
     assert browser.get("/favicon.ico").mimetype == "image/svg+xml"

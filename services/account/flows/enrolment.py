@@ -1,17 +1,20 @@
-"""Enrolling: an approved application becomes an account with a password, once, and its owner is signed in."""
+"""Enrolling: an approved application becomes an account with a first way in, once, and its owner is signed in."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import sqlalchemy as sa
 from flask_babel import lazy_gettext
+from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.audit import acting_as
 from libs.database import utcnow
 from libs.messaging.events import AccountOpened
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
-from services.account.flows.factors import PASSWORD, find_standing
+from services.account.flows import passkeys
+from services.account.flows.factors import PASSWORD, Evidence, find_standing
 from services.account.flows.login import AccountDisabled, Halfway, go_on
 from services.account.flows.password_links import open_account
 from services.account.flows.passwords import passwords, store_first_password
@@ -24,26 +27,135 @@ from services.account.flows.users import (
     mark_email_verified,
 )
 from services.account.flows.visitor import Visitor
-from services.account.models import PasswordCredential, PasswordLink, User
+from services.account.flows.ways_in import is_opened, was_opened
+from services.account.models import Passkey, PasswordCredential, PasswordLink, User
 
 
 class AlreadyEnrolled(Problem):
-    """The account of this application has a password: its owner signs in with it."""
+    """The account of this application is open: its owner signs in."""
 
     status, slug, title = 409, "already-enrolled", lazy_gettext("Your account is ready: sign in")
 
 
-def find_enrolled(*, application_id: str) -> bool:
-    """Whether this application has become an account that can sign in."""
-    with db.transaction() as session:
-        return (
-            session.scalar(
-                sa.select(User.id)
-                .join(PasswordCredential, PasswordCredential.user_id == User.id)
-                .where(User.application_id == application_id)
+Known = sa.Row[Any]
+"""sub, status, the password's hash or None, and whether the account ever got a way in."""
+
+
+class FirstWayIn(Protocol):
+    """What a person opens their account with."""
+
+    sub: str | None
+    """The account that it was made for, where it was made for one."""
+    set_action: str
+    """How the audit calls setting it on an account that is there."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """What bringing it proves."""
+
+    def prepare(self, *, context: Sequence[str]) -> None:
+        """Hold it to its rules, before anything is locked."""
+
+    def store(self, session: DatabaseSession, *, user: User, visitor: Visitor) -> None:
+        """Give it to the person, in the transaction under way."""
+
+    def prove(self, known: Known) -> str | None:
+        """Whether this account was opened with just this: the proof for the sign-in. Raises AlreadyEnrolled."""
+
+
+@dataclass(kw_only=True)
+class FirstPassword:
+    """A password. Raises PasswordRefused, TooBusy."""
+
+    password: str = field(repr=False)
+    evidence: Evidence = PASSWORD
+    sub: str | None = None
+    set_action: str = "password.set"
+    hashed: str = field(default="", repr=False)
+
+    def prepare(self, *, context: Sequence[str]) -> None:
+        passwords().check(self.password, context=context)
+        self.hashed = passwords().hash(self.password)
+
+    def store(self, session: DatabaseSession, *, user: User, visitor: Visitor) -> None:
+        store_first_password(session, user_id=user.id, hashed=self.hashed)
+
+    def prove(self, known: Known) -> str | None:
+        if known.hash is None or not passwords().is_right(self.password, known.hash):
+            raise AlreadyEnrolled
+        stored: str = known.hash
+        return stored
+
+
+@dataclass(kw_only=True)
+class FirstPasskey:
+    """A passkey, just made for the account that there will be. Raises ChallengeEnded, AlreadyAdded."""
+
+    challenge: passkeys.Challenge
+    made: passkeys.NewPasskey
+    sub: str | None
+    set_action: str = "passkey.added"
+
+    @classmethod
+    def verified(cls, *, application_id: str, ticket: str, response: str, browser: str) -> Self:
+        """The passkey that this browser made for this application. Raises ChallengeEnded, PasskeyNotTaken."""
+        challenge = passkeys.open_challenge(ticket, use=passkeys.ENROL, browser=browser, whose=application_id)
+        made = passkeys.verify_new(response, challenge=challenge.value)
+        return cls(challenge=challenge, made=made, sub=challenge.sub)
+
+    @property
+    def evidence(self) -> Evidence:
+        return passkeys.evidence_of(is_synced=self.made.is_synced, is_person_verified=True)
+
+    def prepare(self, *, context: Sequence[str]) -> None:
+        pass
+
+    def store(self, session: DatabaseSession, *, user: User, visitor: Visitor) -> None:
+        if user.sub != self.sub:
+            # Staff opened the account meanwhile: the passkey carries the handle of one that will never be.
+            raise passkeys.ChallengeEnded
+        passkeys.spend(session, self.challenge)
+        passkeys.store_passkey(session, user=user, made=self.made, visitor=visitor)
+
+    def prove(self, known: Known) -> str | None:
+        """The same answer once more, from the same browser and within its ticket's life: nobody else has that."""
+        with db.single_statements() as session:
+            mine = session.scalar(
+                sa.select(Passkey.id)
+                .join(User, User.id == Passkey.user_id)
+                .where(
+                    User.sub == known.sub,
+                    User.sub == self.sub,
+                    Passkey.credential_id == self.made.credential_id,
+                    Passkey.public_key == self.made.public_key,
+                )
             )
-            is not None
-        )
+        if mine is None:
+            raise AlreadyEnrolled
+        return None
+
+
+def find_enrolled(*, application_id: str) -> bool:
+    """Whether this application has become an account with a way in."""
+    known = _known(User.application_id == application_id)
+    return known is not None and known.is_opened
+
+
+def ask_for_passkey(*, application_id: str, email: str, name: str, browser: str) -> passkeys.Question:
+    """What the applicant's browser needs to make the passkey that opens the account. Writes nothing.
+
+    Raises AlreadyEnrolled.
+    """
+    known = _known(User.application_id == application_id)
+    if known is not None and known.is_opened:
+        raise AlreadyEnrolled
+    return passkeys.ask_for_first(
+        application_id=application_id,
+        sub=known.sub if known else None,
+        email=email,
+        name=name,
+        browser=browser,
+    )
 
 
 def enrol(
@@ -54,25 +166,24 @@ def enrol(
     locale: str,
     roles: Sequence[str],
     is_email_verified: bool,
-    password: str,
+    first: FirstWayIn,
     visitor: Visitor,
 ) -> SignIn | Halfway:
-    """Open the account of an application with a password, and sign its owner in.
+    """Open the account of an application with its first way in, and sign its owner in.
 
     `is_email_verified` says whether the link that led here was mailed to the address. Where staff opened the
-    account already, this gives it its first password. Repeating it with the same password signs in again and
+    account already, this gives it its first way in. Repeating it with the same one signs in again and
     changes nothing. Where the address has an account already, a proven address closes the application: it has
-    become that account, which keeps its password, roles and name.
-    Raises AlreadyEnrolled for another password, PasswordRefused, TooBusy, EmailTaken.
+    become that account, which keeps its ways in, roles and name.
+    Raises AlreadyEnrolled for another one, EmailTaken, and what `first` raises.
     """
     mine = User.application_id == application_id
     known = _known(mine)
-    if known is not None and known.hash is not None:
-        return _repeat(known, password=password, visitor=visitor)
-    passwords().check(password, context=[email, name])
-    hashed = passwords().hash(password)
+    if known is not None and known.is_opened:
+        return _repeat(known, first, visitor=visitor)
+    first.prepare(context=[email, name])
     if known is not None:
-        return _give_password(known, password, hashed, is_email_verified=is_email_verified, visitor=visitor)
+        return _give(known, first, is_email_verified=is_email_verified, visitor=visitor)
     try:
         with acting_as(f"applicant:{application_id}"), db.transaction() as session:
             user = create_user(
@@ -82,10 +193,13 @@ def enrol(
                 roles=list(roles),
                 is_email_verified=is_email_verified,
                 application_id=application_id,
-                hashed_password=hashed,
+                sub=first.sub,
             )
+            first.store(session, user=user, visitor=visitor)
             outbox.record(AccountOpened(sub=user.sub, application_id=application_id))
-            return begin_session(session, user=user, evidence=PASSWORD, method="enrolment", visitor=visitor)
+            return begin_session(
+                session, user=user, evidence=first.evidence, method="enrolment", visitor=visitor
+            )
     except (ApplicationTaken, EmailTaken):
         known = _known(mine)
         if known is None:
@@ -97,57 +211,49 @@ def enrol(
                     )
             raise
         # Somebody, most often the same person pressing twice, was faster.
-        if known.hash is None:
-            return _give_password(
-                known, password, hashed, is_email_verified=is_email_verified, visitor=visitor
-            )
-        return _repeat(known, password=password, visitor=visitor)
-
-
-Known = sa.Row[Any]
-"""sub, status and the password's hash, or None."""
+        if not known.is_opened:
+            return _give(known, first, is_email_verified=is_email_verified, visitor=visitor)
+        return _repeat(known, first, visitor=visitor)
 
 
 def _known(condition: sa.ColumnElement[bool]) -> Known | None:
     with db.transaction() as session:
         return session.execute(
-            sa.select(User.sub, User.status, PasswordCredential.hash)
+            sa.select(User.sub, User.status, PasswordCredential.hash, was_opened(User.id).label("is_opened"))
             .outerjoin(PasswordCredential, PasswordCredential.user_id == User.id)
             .where(condition)
         ).one_or_none()
 
 
-def _repeat(known: Known, *, password: str, visitor: Visitor) -> SignIn | Halfway:
-    """Whoever has enrolled already is signed in as at any other time, with the right password alone."""
-    if not passwords().is_right(password, known.hash):
-        raise AlreadyEnrolled
+def _repeat(known: Known, first: FirstWayIn, *, visitor: Visitor) -> SignIn | Halfway:
+    """Whoever has enrolled already is signed in as at any other time, with the right password or passkey alone."""
+    proof = first.prove(known)
     standing = find_standing(User.sub == known.sub, visitor=visitor)
     if standing is None:
         raise AlreadyEnrolled
     try:
-        return go_on(standing, evidence=PASSWORD, method="enrolment", visitor=visitor, proof=known.hash)
+        return go_on(standing, evidence=first.evidence, method="enrolment", visitor=visitor, proof=proof)
     except (AccountDisabled, StandingChanged):
         raise AlreadyEnrolled from None
 
 
-def _give_password(
-    known: Known, password: str, hashed: str, *, is_email_verified: bool, visitor: Visitor
-) -> SignIn | Halfway:
-    """The first password of an account that staff opened."""
+def _give(known: Known, first: FirstWayIn, *, is_email_verified: bool, visitor: Visitor) -> SignIn | Halfway:
+    """The first way in of an account that staff opened."""
     with db.transaction() as session:
         user = lock_user(session, sub=known.sub)
         if not user.is_active:
             raise AlreadyEnrolled
-        if store_first_password(session, user_id=user.id, hashed=hashed):
+        if not is_opened(session, user.id):
+            first.store(session, user=user, visitor=visitor)
             with acting_as(f"user:{user.sub}"):
                 session.execute(
                     sa.update(PasswordLink)
                     .where(PasswordLink.user_id == user.id, PasswordLink.used_at.is_(None))
                     .values(used_at=utcnow())
                 )
-                audit.record("password.set", target=f"user:{user.sub}")
+                audit.record(first.set_action, target=f"user:{user.sub}")
                 if is_email_verified:
                     mark_email_verified(user)
     given = _known(User.sub == known.sub)
     assert given is not None
-    return _repeat(given, password=password, visitor=visitor)
+    return _repeat(given, first, visitor=visitor)

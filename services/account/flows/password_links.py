@@ -23,7 +23,8 @@ from services.account.flows.sessions import SignIn
 from services.account.flows.takeover import take_over
 from services.account.flows.users import create_user, lock_user, mark_email_verified, normalise_email
 from services.account.flows.visitor import Visitor
-from services.account.models import LinkedIdentity, Passkey, PasswordCredential, PasswordLink, User
+from services.account.flows.ways_in import is_opened
+from services.account.models import PasswordLink, User
 
 log = get_logger("account.password_links")
 
@@ -52,8 +53,8 @@ class NoLinkForDisabled(Problem):
 def open_account(*, application_id: str, email: str, name: str, locale: str, roles: Sequence[str]) -> None:
     """Open an account without a password for an approved person, and mail the link that sets one.
 
-    The address is not confirmed until its owner uses that link. Activating again mails a fresh link while there is
-    no password. Who has an account of this address keeps it as it is; the application becomes that account.
+    The address is not confirmed until its owner uses that link. Activating again mails a fresh link while there was
+    never a way to sign in. Who has an account of this address keeps it as it is; the application becomes that account.
     """
     with db.transaction() as session:
         user = session.scalar(
@@ -80,8 +81,7 @@ def open_account(*, application_id: str, email: str, name: str, locale: str, rol
                 after={"application_id": application_id},
             )
         outbox.record(AccountOpened(sub=user.sub, application_id=application_id))
-        has_password = session.get(PasswordCredential, user.id, populate_existing=True) is not None
-        if is_new or (not has_password and user.is_active):
+        if is_new or (user.is_active and not is_opened(session, user.id)):
             mail_link(session, user, purpose="first")
         else:
             log.info("account_known", sub=user.sub, application_id=application_id)
@@ -132,9 +132,7 @@ def purpose_for(session: DatabaseSession, user: User) -> str:
     """`first` for an account that nobody has entered yet, else `reset`."""
     if user.email_verified_at is not None:
         return "reset"
-    ways = (PasswordCredential, Passkey, LinkedIdentity)
-    has_way = sa.or_(*(sa.exists().where(way.user_id == user.id) for way in ways))
-    return "reset" if session.scalar(sa.select(has_way)) else "first"
+    return "reset" if is_opened(session, user.id) else "first"
 
 
 def send_password_link(*, sub: str, reason: str | None = None) -> str:

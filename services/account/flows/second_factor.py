@@ -1,6 +1,5 @@
 """Second factors as a whole: what a person has, and the removal of all of them."""
 
-import uuid
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,10 +12,9 @@ from services.account.flows.recovery_codes import count_left, delete_recovery_co
 from services.account.flows.revoking import revoke_access
 from services.account.flows.totp import delete_totp
 from services.account.flows.users import lock_user
+from services.account.flows.ways_in import begins_without_passkey
 from services.account.models import (
-    LinkedIdentity,
     Passkey,
-    PasswordCredential,
     SecondFactorReset,
     TOTPCredential,
     User,
@@ -91,7 +89,7 @@ def remove_all_factors(
     codes = delete_recovery_codes(session, user_id=user.id)
     mine = Passkey.user_id == user.id
     removed = kept = 0
-    if _has_another_first_factor(session, user.id):
+    if begins_without_passkey(session, user.id):
         removed = session.execute(sa.delete(Passkey).where(mine)).rowcount  # type: ignore[attr-defined]
     else:
         kept = session.scalar(sa.select(sa.func.count()).where(mine)) or 0
@@ -111,12 +109,3 @@ def remove_all_factors(
         reason=reason or cause,
     )
     return result
-
-
-def _has_another_first_factor(session: DatabaseSession, user_id: uuid.UUID) -> bool:
-    """Whether the person can begin a sign-in without a passkey: the last way in is never taken."""
-    ways = (
-        sa.exists().where(PasswordCredential.user_id == user_id),
-        sa.exists().where(LinkedIdentity.user_id == user_id),
-    )
-    return bool(session.scalar(sa.select(sa.or_(*ways))))

@@ -13,6 +13,7 @@ from libs.guard import single_use
 from libs.observe.logs import get_logger
 from libs.web.problems import Problem
 from services.account.extensions import audit, db
+from services.account.flows.linking import forget_links
 from services.account.flows.password_links import end_links, mail_link
 from services.account.flows.passwords import make_unusable
 from services.account.flows.revoking import Revoked, revoke_access
@@ -27,7 +28,6 @@ from services.account.flows.users import (
 from services.account.models import (
     EmailChange,
     KnownDevice,
-    LinkedIdentity,
     Passkey,
     RecoveryCode,
     SecurityNotice,
@@ -179,10 +179,9 @@ def _remove_what_came_since(session: DatabaseSession, user: User, since: datetim
         Passkey: Passkey.created_at,
         TOTPCredential: sa.func.coalesce(TOTPCredential.confirmed_at, TOTPCredential.created_at),
         RecoveryCode: RecoveryCode.created_at,
-        LinkedIdentity: LinkedIdentity.created_at,
         KnownDevice: KnownDevice.first_seen_at,
     }
-    gone = {}
+    gone = {"linked_identities": count} if (count := forget_links(session, user, since=since)) else {}
     for table, moment in added.items():
         done = session.execute(
             sa.delete(table)

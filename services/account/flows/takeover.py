@@ -5,11 +5,10 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.observe.logs import get_logger
 from services.account.extensions import audit
+from services.account.flows.linking import forget_links
 from services.account.models import (
     KnownDevice,
-    LinkedIdentity,
     Passkey,
-    ProviderVisit,
     RecoveryCode,
     SecondFactorReset,
     SecurityNotice,
@@ -19,8 +18,8 @@ from services.account.models import (
 
 log = get_logger("account.takeover")
 
-CREDENTIALS = (Passkey, TOTPCredential, RecoveryCode, LinkedIdentity)
-TRACES = (KnownDevice, ProviderVisit, SecondFactorReset, SecurityNotice)
+CREDENTIALS = (Passkey, TOTPCredential, RecoveryCode)
+TRACES = (KnownDevice, SecondFactorReset, SecurityNotice)
 """What opens nothing by itself and speaks for the earlier one."""
 
 
@@ -32,7 +31,7 @@ def take_over(session: DatabaseSession, user: User) -> bool:
     """
     if user.email_verified_at is not None:
         return False
-    gone = {}
+    gone = {"linked_identities": forget_links(session, user)}
     for table in (*CREDENTIALS, *TRACES):
         done = session.execute(
             sa.delete(table).where(table.user_id == user.id).execution_options(synchronize_session=False)

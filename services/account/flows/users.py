@@ -77,8 +77,11 @@ def create_user(
     application_id: str | None = None,
     password: str | None = None,
     hashed_password: str | None = None,
+    sub: str | None = None,
 ) -> User:
     """Open an account; with a password, or its hash when the caller has made one already.
+
+    `sub` is given where a passkey was made for it before there was an account.
 
     Raises BadUser, PasswordRefused, TooBusy, EmailTaken or ApplicationTaken.
     """
@@ -99,6 +102,7 @@ def create_user(
         zoneinfo=zoneinfo,
         roles=roles,
         application_id=application_id,
+        **({"sub": sub} if sub else {}),
     )
     with db.transaction() as session:
         if roles:
@@ -134,7 +138,8 @@ def _check(*, email: str, name: str, roles: list[str]) -> None:
 
 def _taken(error: IntegrityError) -> Problem:
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
-    if constraint == "uq_users_application_id":
+    if constraint in ("uq_users_application_id", "uq_users_sub"):
+        # A sub is taken when the same enrolment comes twice, with the passkey that was made for it.
         return ApplicationTaken()
     if constraint == "uq_users_email_normalised":
         return EmailTaken()

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import aliased
 
 from libs.web.problems import Problem
+from services.account.flows.passwords import UNUSABLE
 from services.account.models import LinkedIdentity, Passkey, PasswordCredential, User
 from services.account.providers import providers
 
@@ -19,12 +20,26 @@ class LastWayIn(Problem):
     status, slug, title = 409, "last-way-in", lazy_gettext("This is your only way to sign in")
 
 
-def can_sign_in(user_id: Any) -> sa.ColumnElement[bool]:
-    """SQL: whether the person of this id, a value or a column, has any way in."""
+def was_opened(user_id: Any) -> sa.ColumnElement[bool]:
+    """SQL: whether the person of this id, a value or a column, ever got a way in.
+
+    A password that was made unusable counts: the account is not one for whoever comes first.
+    """
     # Under names of their own, so that a query which joins one of these tables can ask this too.
+    ways: list[Any] = [aliased(table) for table in (PasswordCredential, Passkey, LinkedIdentity)]
+    return sa.or_(*(sa.exists().where(way.user_id == user_id) for way in ways))
+
+
+def is_opened(session: DatabaseSession, user_id: uuid.UUID) -> bool:
+    """Whether the person ever got a way in, as this transaction sees it."""
+    return bool(session.scalar(sa.select(was_opened(user_id))))
+
+
+def can_sign_in(user_id: Any) -> sa.ColumnElement[bool]:
+    """SQL: whether the person of this id, a value or a column, has any way in that opens."""
     password, passkey, identity = aliased(PasswordCredential), aliased(Passkey), aliased(LinkedIdentity)
     return sa.or_(
-        sa.exists().where(password.user_id == user_id),
+        sa.exists().where(password.user_id == user_id, password.hash != UNUSABLE),
         sa.exists().where(passkey.user_id == user_id),
         # One of a provider that is not declared any more signs nobody in.
         sa.exists().where(identity.user_id == user_id, identity.provider.in_(list(providers()))),
@@ -34,6 +49,18 @@ def can_sign_in(user_id: Any) -> sa.ColumnElement[bool]:
 def has_way_in(session: DatabaseSession, user_id: uuid.UUID) -> bool:
     """Whether the person can sign in by anything, as this transaction sees it."""
     return bool(session.scalar(sa.select(can_sign_in(user_id))))
+
+
+def begins_without_passkey(session: DatabaseSession, user_id: uuid.UUID) -> bool:
+    """Whether a sign-in of this person can begin with something else, so that a passkey is a second step after it.
+
+    A password that was made unusable counts: its owner gets another by mail.
+    """
+    ways = (
+        sa.exists().where(PasswordCredential.user_id == user_id),
+        sa.exists().where(LinkedIdentity.user_id == user_id),
+    )
+    return bool(session.scalar(sa.select(sa.or_(*ways))))
 
 
 def keep_a_way_in(session: DatabaseSession, user: User) -> None:

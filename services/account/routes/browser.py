@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Response, current_app, redirect, request, session
 from werkzeug.wrappers import Response as AnyResponse
 
+from libs.guard.single_use import digest
 from libs.people.sessions import cookie_secrets, has_cookie, set_cookie
 from libs.service import parts_of
 from libs.web.client_address import client_address
@@ -57,6 +58,11 @@ def wants_change() -> bool:
 def device_cookie() -> str:
     """The name of the cookie by which a person's own browsers are known; it signs nobody in."""
     return "__Host-id_device" if parts_of(current_app).settings.is_secure else "id_device"
+
+
+def browser_mark() -> str:
+    """What tells this browser from every other: only where its CSRF token was checked, which needs the secret."""
+    return digest(session["csrf_token"])
 
 
 def wanted_path(default: str = "/account") -> str:

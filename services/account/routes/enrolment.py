@@ -1,10 +1,10 @@
-"""/enrol: where an approved person sets a password and is signed in."""
+"""/enrol: where an approved person sets a password or makes a passkey, and is signed in."""
 
 import json
 import time
 from typing import Any
 
-from flask import Blueprint, current_app, redirect, render_template, request, session
+from flask import Blueprint, current_app, flash, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 
 from libs.guard.keyring import CannotOpen
@@ -13,11 +13,21 @@ from libs.people.handover import InvalidTicket, open_ticket
 from libs.service import parts_of
 from libs.web.redirects import safe_path
 from services.account.extensions import limiter
-from services.account.flows.enrolment import AlreadyEnrolled, enrol, find_enrolled
+from services.account.flows.enrolment import (
+    AlreadyEnrolled,
+    FirstPasskey,
+    FirstPassword,
+    FirstWayIn,
+    ask_for_passkey,
+    enrol,
+    find_enrolled,
+)
+from services.account.flows.passkeys import AlreadyAdded, ChallengeEnded, PasskeyNotTaken
 from services.account.flows.passwords import Hint, PasswordRefused, passwords
 from services.account.flows.users import EmailTaken
-from services.account.routes.browser import sent_on, visitor, wants_change, wants_check
+from services.account.routes.browser import browser_mark, sent_on, visitor, wants_change, wants_check
 from services.account.routes.login import PER_ACCOUNT, PER_ADDRESS
+from services.account.routes.passkeys import ASKING, as_json, refused_new
 from services.account.routes.password_links import CHECKS
 
 bp = Blueprint("enrolment", __name__)
@@ -64,6 +74,49 @@ def set_password() -> ResponseReturnValue:
     password = request.form.get("password", "")
     if wants_check():
         return _form(step, strength=passwords().hint(password, context=[step["email"], step["name"]]))
+    return _enrol(step, FirstPassword(password=password))
+
+
+@bp.post("/enrol/passkey/options")
+@limiter.limit("passkey", ASKING)
+@public
+def ask() -> ResponseReturnValue:
+    """What the browser needs to make a passkey for the account that there will be."""
+    step = _open_step()
+    if step is None:
+        raise ChallengeEnded
+    question = ask_for_passkey(
+        application_id=step["application_id"],
+        email=step["email"],
+        name=step["name"],
+        browser=browser_mark(),
+    )
+    return as_json(question)
+
+
+@bp.post("/enrol/passkey")
+@limiter.limit("login", PER_ADDRESS)
+@limiter.limit("login", PER_ACCOUNT, by=enrolling_application)
+@public
+def set_passkey() -> ResponseReturnValue:
+    """Open the account with the passkey that the browser made."""
+    step = _open_step()
+    if step is None:
+        return _closed("expired"), 410
+    try:
+        first = FirstPasskey.verified(
+            application_id=step["application_id"],
+            ticket=request.form.get("ticket", ""),
+            response=request.form.get("passkey", ""),
+            browser=browser_mark(),
+        )
+        return _enrol(step, first)
+    except (ChallengeEnded, PasskeyNotTaken, AlreadyAdded) as refused:
+        flash(refused_new(refused), "bad")
+        return redirect("/enrol", 303)
+
+
+def _enrol(step: dict[str, Any], first: FirstWayIn) -> ResponseReturnValue:
     try:
         done = enrol(
             application_id=step["application_id"],
@@ -72,7 +125,7 @@ def set_password() -> ResponseReturnValue:
             locale=step["locale"],
             roles=step["roles"],
             is_email_verified=step["email_verified"],
-            password=password,
+            first=first,
             visitor=visitor(),
         )
     except PasswordRefused as refused:

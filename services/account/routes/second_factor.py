@@ -38,7 +38,7 @@ def change() -> ResponseReturnValue:
         return redirect(APP_PAGE, 303)
     if "codes" in request.form:
         try:
-            return _codes_page(make_recovery_codes(sub=sub, visitor=visitor()))
+            return codes_page(make_recovery_codes(sub=sub, visitor=visitor()))
         except NothingToRecover:
             return redirect(PAGE, 303)
     if "remove" in request.form and totp.remove_totp(sub=sub, visitor=visitor()):
@@ -75,7 +75,7 @@ def confirm_app() -> ResponseReturnValue:
     if done.recovery_codes is None:
         flash(gettext("The authenticator app is set up."), "good")
         return give_sessions(redirect(PAGE, 303), done.sign_in.secrets)
-    page = current_app.make_response(_codes_page(done.recovery_codes, is_first=True))
+    page = current_app.make_response(codes_page(done.recovery_codes, is_first=True))
     return give_sessions(page, done.sign_in.secrets)
 
 
@@ -103,7 +103,8 @@ def _app_page(error: str | None = None) -> str:
     )
 
 
-def _codes_page(codes: list[str], *, is_first: bool = False) -> str:
+def codes_page(codes: list[str], *, is_first: bool = False) -> str:
+    """The one look at new recovery codes."""
     return render_template("recovery_codes.html", codes=codes, is_first=is_first, made_at=utcnow())
 
 

@@ -3,50 +3,92 @@
 from typing import Any
 
 from flask_babel import gettext
-from marshmallow import ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, pre_dump, validate, validates_schema
 
 from libs.web.api import Input, Shape, said
 from libs.web.languages import LANGUAGES
+from services.account.flows.profile import profile_of
 from services.account.flows.users import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
-from services.account.models import ROLES
+from services.account.models import ROLES, User
 
 MAX_REASON_LENGTH = 500
 STATES = ("active", "disabled")
 
 
-class MeSchema(Shape):
-    """An account as its owner sees it. All of it changes its ETag."""
+class PersonSchema(Shape):
+    """An account."""
 
     sub = fields.String(required=True, **said("The person's identifier in every app", format="uuid"))
     email = fields.String(required=True)
-    email_verified = fields.Function(
-        lambda user: user.email_verified_at is not None, required=True, metadata={"type": "boolean"}
-    )
+    email_verified = fields.Boolean(required=True)
     name = fields.String(required=True)
     locale = fields.String(required=True, **said("The language we speak to the person, BCP 47"))
     zoneinfo = fields.String(required=True, allow_none=True, **said("Time zone, such as Europe/Berlin"))
     roles = fields.List(fields.String(validate=validate.OneOf(ROLES)), required=True)
     updated_at = fields.AwareDateTime(required=True)
 
+    @pre_dump
+    def _read(self, user: User, **kwargs: Any) -> dict[str, Any]:
+        values = {name: getattr(user, name, None) for name in self.fields}
+        return {**values, "email_verified": user.email_verified_at is not None}
 
-class UserSchema(MeSchema):
+
+class UserSchema(PersonSchema):
     """An account as staff see it. All of it changes its ETag."""
 
     status = fields.String(required=True, validate=validate.OneOf(STATES))
     created_at = fields.AwareDateTime(required=True)
 
 
-class ProfileSchema(Input):
-    """What a person changes of their own account: at least one member."""
+class AddressSchema(Input):
+    """A postal address (OpenID Connect Core §5.1.1)."""
+
+    street_address = fields.String(allow_none=True)
+    locality = fields.String(allow_none=True)
+    region = fields.String(allow_none=True)
+    postal_code = fields.String(allow_none=True)
+    country = fields.String(allow_none=True)
+
+
+class FurtherClaims(Input):
+    """What a person may say about themselves beyond name, language and time zone (OpenID Connect Core §5.1)."""
+
+    given_name = fields.String(allow_none=True)
+    family_name = fields.String(allow_none=True)
+    middle_name = fields.String(allow_none=True)
+    nickname = fields.String(allow_none=True)
+    preferred_username = fields.String(allow_none=True)
+    profile = fields.String(allow_none=True, **said("A page about the person: http or https"))
+    website = fields.String(allow_none=True, **said("http or https"))
+    gender = fields.String(allow_none=True)
+    birthdate = fields.String(allow_none=True, **said("YYYY-MM-DD, 0000-MM-DD or YYYY"))
+    phone_number = fields.String(allow_none=True, **said("E.164, such as +4930123456"))
+    address = fields.Nested(AddressSchema, allow_none=True)
+
+
+class MeSchema(PersonSchema, FurtherClaims):
+    """An account as its owner sees it; what they have not said is null. All of it changes its ETag."""
+
+    class Meta(Shape.Meta):
+        pass
+
+    @pre_dump
+    def _read(self, user: User, **kwargs: Any) -> dict[str, Any]:
+        # User.profile holds the further claims; one of them has the same name.
+        return {**super()._read(user), **dict.fromkeys(FurtherClaims().fields), **profile_of(user)}
+
+
+class ProfileSchema(FurtherClaims):
+    """What a person changes of their own account: at least one member; null takes it away."""
 
     name = fields.String(validate=validate.Length(1, MAX_NAME_LENGTH))
     locale = fields.String(validate=validate.OneOf(list(LANGUAGES)))
-    zoneinfo = fields.String(allow_none=True, **said("Time zone, such as Europe/Berlin; null for none"))
+    zoneinfo = fields.String(allow_none=True, **said("Time zone, such as Europe/Berlin"))
 
     @validates_schema
     def _names_something(self, data: dict[str, Any], **kwargs: Any) -> None:
         if not data:
-            raise ValidationError(gettext("Name at least one of name, locale and zoneinfo."))
+            raise ValidationError(gettext("Name at least one member."))
 
 
 class ReasonSchema(Input):

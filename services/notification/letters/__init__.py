@@ -1,6 +1,14 @@
 """What we write to people: every letter by its name."""
 
-from services.notification.letters import addresses, joining, leaving, passwords, second_factor, security
+from services.notification.letters import (
+    addresses,
+    joining,
+    leaving,
+    passkeys,
+    passwords,
+    second_factor,
+    security,
+)
 from services.notification.letters.letter import Letter, one_line
 
 LETTERS: dict[str, type[Letter]] = {
@@ -12,6 +20,9 @@ LETTERS: dict[str, type[Letter]] = {
         passwords.SetPassword,
         passwords.ResetPassword,
         passwords.AccountSecured,
+        passkeys.PasskeyAdded,
+        passkeys.PasskeyCopied,
+        passkeys.PasskeyRemoved,
         second_factor.RecoveryCodesMade,
         second_factor.RecoveryCodeUsed,
         second_factor.SecondFactorAdded,

@@ -25,6 +25,9 @@ class SecurityNotice(Letter):
         """What its owner can do with it, where there is something."""
         return []
 
+    def if_it_was_you(self) -> str:
+        return _("If it was you, there is nothing to do.")
+
     def blocks(self, public_url: str) -> list[Block]:
         place = (
             _("It happened on %(moment)s, from %(device)s.", moment=in_words(self.moment), device=self.device)
@@ -35,7 +38,7 @@ class SecurityNotice(Letter):
             *(Paragraph(text) for text in self.what()),
             *self.next_step(public_url),
             Paragraph(place),
-            Paragraph(_("If it was you, there is nothing to do.")),
+            Paragraph(self.if_it_was_you()),
             Button(_("It wasn't me"), self.not_me),
         ]
 

@@ -1,5 +1,8 @@
 """Links: which account elsewhere signs whom in. It is (issuer, subject), never an e-mail address."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import sqlalchemy as sa
 from flask_babel import gettext, lazy_gettext
 from sqlalchemy.dialects.postgresql import insert
@@ -183,14 +186,17 @@ def unlink(*, sub: str, provider: str, keep_sid: str, visitor: Visitor) -> None:
         )
 
 
-def forget_links(session: DatabaseSession, user: User) -> int:
-    """Forget every account elsewhere of this person, in the transaction under way. Returns how many there were.
+def forget_links(session: DatabaseSession, user: User, *, since: datetime | None = None) -> int:
+    """Forget this person's accounts elsewhere, all or those linked since, in the transaction under way.
 
-    For whoever takes the account over: the owner of its address, who was not there when others linked theirs.
-    The caller has locked the user's row, and ends the sessions.
+    For whoever takes the account over, or back: what others linked signs nobody in any more. The caller has locked
+    the user's row, and ends the sessions. Returns how many there were.
     """
-    identities = session.scalars(sa.select(LinkedIdentity).where(LinkedIdentity.user_id == user.id)).all()
-    _forget(session, user, list(identities))
+    query = sa.select(LinkedIdentity).where(LinkedIdentity.user_id == user.id)
+    if since is not None:
+        query = query.where(LinkedIdentity.created_at >= since)
+    identities = session.scalars(query).all()
+    _forget(session, user, identities)
     session.execute(
         sa.update(ProviderVisit)
         .where(ProviderVisit.user_id == user.id, ProviderVisit.used_at.is_(None))
@@ -200,7 +206,7 @@ def forget_links(session: DatabaseSession, user: User) -> int:
     return len(identities)
 
 
-def _forget(session: DatabaseSession, user: User, identities: list[LinkedIdentity]) -> None:
+def _forget(session: DatabaseSession, user: User, identities: Sequence[LinkedIdentity]) -> None:
     """Delete identities, and what they are in the middle of."""
     if not identities:
         return
