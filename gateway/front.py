@@ -60,6 +60,18 @@ STAFF_PAGES = (
         ("support",),
     ),
     StaffPage(
+        "/admin/login-events",
+        lazy_gettext("Login events"),
+        lazy_gettext("Every attempt to sign in, and why it failed."),
+        ("support",),
+    ),
+    StaffPage(
+        "/admin/users/blocks",
+        lazy_gettext("Blocks"),
+        lazy_gettext("Addresses, networks and mail domains that may not sign in for a while."),
+        ("support",),
+    ),
+    StaffPage(
         "/admin/messages",
         lazy_gettext("Mail"),
         lazy_gettext("What was sent to whom, and what did not arrive."),

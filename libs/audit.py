@@ -80,9 +80,14 @@ class Audit:
         )
 
     def entries(
-        self, *, target: str | None = None, before: tuple[datetime, uuid.UUID] | None = None, limit: int = 50
+        self,
+        *,
+        target: str | None = None,
+        actor: str | None = None,
+        before: tuple[datetime, uuid.UUID] | None = None,
+        limit: int = 50,
     ) -> list[sa.Row[Any]]:
-        """The newest entries first; with `before`, those older than the entry of this created_at and id."""
+        """The newest entries first: of one thing, or by one actor; older than the entry of this created_at and id."""
         query = (
             sa.select(self.table)
             .order_by(self.table.c.created_at.desc(), self.table.c.id.desc())
@@ -90,6 +95,8 @@ class Audit:
         )
         if target:
             query = query.where(self.table.c.target == target)
+        if actor:
+            query = query.where(self.table.c.actor == actor)
         if before:
             keys = sa.tuple_(self.table.c.created_at, self.table.c.id)
             query = query.where(keys < sa.tuple_(sa.literal(before[0]), sa.literal(before[1])))

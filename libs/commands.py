@@ -4,12 +4,13 @@ import functools
 import getpass
 import json
 import os
+import re
 import shutil
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,6 +32,31 @@ EVENTS_WAIT_S = 2.0
 LIMIT = click.IntRange(1, 10_000)
 """How many rows a list may print."""
 UNDEFINED_TABLE = "42P01"
+_DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s)?")
+
+
+class DurationType(click.ParamType):
+    """A length of time as operators write it: 30m, 24h, 7d, 1h30m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = parse_duration(str(value))
+        if found is None:
+            self.fail(f"{value} is no length of time: write 30m, 24h, 7d or 1h30m.", param, ctx)
+        return found
+
+
+DURATION = DurationType()
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """The length of time that `1h30m` means; None for what means none, and for nothing at all."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0, 0)
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds) or None
 
 
 def command(function: Function) -> Function:

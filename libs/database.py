@@ -61,6 +61,12 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
+def first_uuid7(moment: datetime) -> uuid.UUID:
+    """The smallest UUIDv7 of a moment: ids of rows made since then are not smaller."""
+    milliseconds = max(int(moment.timestamp() * 1000), 0)
+    return uuid.UUID(int=(milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | 0x2 << 62)
+
+
 class Database(SQLAlchemy):
     """Flask-SQLAlchemy with the house's naming, and one way to change data: transaction()."""
 

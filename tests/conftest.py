@@ -24,6 +24,7 @@ from libs.messaging.events import Event, contract
 from libs.people import sessions
 from libs.service import parts_of
 from tests.pages import ORIGIN, Browser
+from tests.running import House
 
 SERVICES = ("account", "onboarding", "oidc", "notification")
 
@@ -32,7 +33,7 @@ def _key(kid: str) -> str:
     return f"{kid}:{base64.b64encode(os.urandom(32)).decode()}"
 
 
-TOGETHER = ("suite", "browser", "faults")
+TOGETHER = {"suite": "suite", "browser": "house", "runbook": "house", "faults": "faults"}
 """Folders whose tests share a running suite: one process of a parallel run takes them all, and takes them first."""
 
 
@@ -41,11 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def group(item: pytest.Item) -> str:
         parts = item.path.relative_to(item.config.rootpath).parts
-        return parts[1] if parts[1] in TOGETHER else "/".join(parts)
+        return TOGETHER.get(parts[1], "/".join(parts))
 
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) not in TOGETHER)
+    items.sort(key=lambda item: group(item) not in TOGETHER.values())
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """`make run` on a folder of its own."""
+    house = House(tmp_path_factory.mktemp("house")).start()
+    yield house
+    house.stop()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,24 @@ def parse_address(text: str) -> str | None:
     return str(mapped or address)
 
 
+def parse_network(text: str) -> str | None:
+    """The canonical form of a network or of one address, with its prefix length; None for neither.
+
+    Bits beyond the prefix are cleared; IPv4 inside IPv6 is IPv4.
+    """
+    address, slash, length = text.strip().partition("/")
+    whole = parse_address(address)
+    if whole is None or (slash and not (length.isascii() and length.isdecimal())):
+        return None
+    bits = int(length[:4]) if slash else ipaddress.ip_address(whole).max_prefixlen
+    if slash and ":" in address and ":" not in whole:
+        bits -= 96
+    try:
+        return str(ipaddress.ip_network((whole, bits), strict=False))
+    except ValueError:
+        return None
+
+
 def client_address() -> str:
     """The address of the person or client behind this request."""
     return parse_address(request.remote_addr or "") or "0.0.0.0"  # noqa: S104  a word for "unknown", not a bind

@@ -15,8 +15,11 @@ from libs.commands import LIMIT, command, done, show, show_one, wait_for_events
 from libs.guard import ratelimit
 from libs.service import parts_of
 from libs.web.client_address import parse_address
+from services.account.cli_login import blocks_group, login_events, login_failures
 from services.account.extensions import audit, db, outbox
-from services.account.flows import erasure, sessions, users
+from services.account.flows import erasure, search, sessions, users
+from services.account.flows.lists import gather
+from services.account.flows.overview import look_at
 from services.account.flows.revoking import Revoked, revoke_access, revoke_everybody
 from services.account.flows.second_factor import reset_second_factor
 from services.account.flows.securing import secure_account
@@ -31,19 +34,30 @@ role_group = AppGroup("role", help="Give roles and take them away.")
 sessions_group = AppGroup("sessions", help="Where people are signed in.")
 ratelimits_group = AppGroup("ratelimits", help="Rate limits that hold now.")
 users_group.add_command(role_group)
-COMMANDS = (users_group, sessions_group, ratelimits_group)
+COMMANDS = (users_group, sessions_group, ratelimits_group, blocks_group, login_events, login_failures)
 
 
 # -- users -----------------------------------------------------------------------------------------------------
 
 
 @users_group.command("list", help="People, newest first.")
-@click.option("--search", default="", help="Only whose address or name contains this.")
+@click.option(
+    "--search",
+    "text",
+    default="",
+    help="Only whose address or a word of whose name begins so; @example.org: of that mail domain.",
+)
+@click.option("--state", type=click.Choice(search.STATES), help="Only people like that.")
 @click.option("--limit", type=LIMIT, default=100, show_default=True)
 @command
-def list_users(search: str, limit: int, as_json: bool) -> None:
-    people = users.search_users(text=search, limit=limit)
-    show([_line(user) for user in people], as_json=as_json, empty="Nobody.")
+def list_users(text: str, state: str | None, limit: int, as_json: bool) -> None:
+    page = gather(
+        lambda before, count: search.search_users(text=text, state=state, before=before, limit=count),
+        limit=limit,
+    )
+    show([_line(user) for user in page.rows], as_json=as_json, empty="Nobody.")
+    if page.is_cut and not as_json:
+        click.echo("More people fit than can be shown in order: write more of the address or name.", err=True)
 
 
 @users_group.command("show", help="One person.")
@@ -51,14 +65,21 @@ def list_users(search: str, limit: int, as_json: bool) -> None:
 @command
 def show_user(email: str, as_json: bool) -> None:
     user = users.get_user(email=email)
+    seen = look_at(user)
     values = _line(user) | {
         "email_verified_at": user.email_verified_at,
         "locale": user.locale,
-        "has_password": users.has_password(user),
         "version": user.version,
         "application_id": user.application_id,
         "erase_at": user.erase_at,
-        "sessions": len(sessions.list_sessions(sub=user.sub)),
+        "has_password": seen.has_password,
+        "passkeys": [passkey.name for passkey in seen.passkeys],
+        "authenticator_app": seen.totp is not None,
+        "recovery_codes_left": seen.recovery_codes_left,
+        "linked": [f"{link.provider}: {link.name}" for link in seen.links],
+        "known_devices": len(seen.devices),
+        "sessions": len(seen.sessions),
+        "last_sign_in": next((event.created_at for event, _ in seen.attempts if event.success), None),
     }
     show_one(values, as_json=as_json)
 

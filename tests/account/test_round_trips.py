@@ -87,7 +87,8 @@ def test_a_wrong_password_and_an_unknown_address_cost_the_same(
 @pytest.mark.parametrize(
     "path",
     [
-        "/account", "/account/sessions", "/account/profile", "/account/email", "/account/data", "/account/erase",
+        "/account", "/account/sessions", "/account/activity", "/account/profile", "/account/email", "/account/data",
+        "/account/erase",
     ],
 )  # fmt: skip
 def test_a_page_for_a_signed_in_person_costs_one_round_trip_to_redis_and_two_to_postgresql(

@@ -15,12 +15,12 @@ from tests.account.conftest import (
     Person,
     cookie_of,
     copy_of,
+    execute,
     is_signed_in,
     rows,
     side_by_side,
     sign_in,
 )
-from tests.account.test_sessions import token_of
 from tests.conftest import recorded, run_command
 from tests.pages import Browser
 
@@ -173,6 +173,7 @@ def test_a_role_taken_while_redis_is_away_is_taken_from_the_copies_once_it_is_ba
     away = parts.redis
     redis_away()
     real = parts.redis
+    make_person(roles=["admin"])
     person = make_person(roles=["admin"])
     sign_in(browser, person)
     parts.redis = away
@@ -191,10 +192,11 @@ def test_a_role_taken_while_redis_is_away_is_taken_from_the_copies_once_it_is_ba
 
 
 def test_many_changes_at_once_give_versions_in_order_and_copies_of_the_last(
-    app: Flask, browser: Browser, person: Person
+    app: Flask, browser: Browser, person: Person, make_person: Callable[..., Person]
 ) -> None:
     from services.account.flows.users import add_role, remove_role
 
+    make_person(roles=["admin"])
     sign_in(browser, person)
 
     def change(action: Callable[..., bool], role: str) -> bool:
@@ -232,11 +234,88 @@ def test_the_first_administrator_is_made_once(app: Flask, browser: Browser) -> N
     assert shared.roles == ["admin"]
 
 
-def test_people_are_listed_and_found(app: Flask, make_person: Callable[..., Person]) -> None:
-    person = make_person(name="Rare Bird")
-    listed = json.loads(run_command(app, "users", "list", "--search", "rare bird", "--json").output)
-    assert person.email in [row["email"] for row in listed]
-    assert "Nobody." in run_command(app, "users", "list", "--search", "%_no such person").output
+def found(app: Flask, text: str, *more: str) -> list[str]:
+    listed = run_command(app, "users", "list", "--search", text, "--json", *more)
+    return [row["email"] for row in json.loads(listed.stdout)]
+
+
+def test_people_are_found_by_the_start_of_address_or_name_and_by_domain(
+    app: Flask, make_person: Callable[..., Person]
+) -> None:
+    tag = uuid.uuid4().hex[:8]
+    domain = f"d{tag}.test"
+    bird = make_person(name=f"Rare {tag}Bird Of Paradise", email=f"rara.{tag}@{domain}")
+    other = make_person(name=f"Ñandú {tag.upper()}bird", email=f"other-{tag}@{domain}")
+    assert found(app, f"RARA.{tag}") == [bird.email]
+    assert found(app, f"{tag}BIRD") == [other.email, bird.email], "the newest first"
+    assert found(app, f"{tag}bird rar") == [bird.email]
+    assert found(app, f"par {tag}b") == [bird.email]
+    assert found(app, f"par {tag}b nobody") == []
+    assert found(app, f"ñan {tag}") == [other.email]
+    assert found(app, f"@{domain.upper()}") == [other.email, bird.email]
+    assert found(app, f"@{tag}.test") == []
+    assert found(app, f"@{domain}", "--limit", "1") == [other.email]
+    assert found(app, "bird") == [], "the middle of a word is not looked at"
+
+
+@pytest.mark.parametrize(
+    "text", ["%", "_", "\\", "%_no such person", "@", "@%", "x" * 5000, "' OR 1=1 --", "\x00"]
+)
+def test_signs_of_patterns_mean_themselves(app: Flask, person: Person, text: str) -> None:
+    result = run_command(app, "users", "list", "--search", text, "--limit", "1")
+    assert result.exit_code == 0
+    if text != "\x00":
+        assert "Nobody." in result.output
+
+
+def test_people_are_filtered_by_state(app: Flask, make_person: Callable[..., Person]) -> None:
+    from services.account.flows.search import STATES
+
+    domain = f"d{uuid.uuid4().hex[:8]}.test"
+
+    def make(name: str, change: str = "", **values: object) -> None:
+        person = make_person(email=f"{name}@{domain}", **values)
+        if change:
+            execute(app, change.replace(":id", f"(SELECT id FROM users WHERE sub = '{person.sub}')"))
+
+    make("plain")
+    make("off", "UPDATE users SET status = 'disabled' WHERE id = :id")
+    make("leaving", "UPDATE users SET erase_at = now() + interval '9 days' WHERE id = :id")
+    make("closed", "DELETE FROM password_credentials WHERE user_id = :id")
+    make("helper", roles=["support"])
+    totp = (
+        "INSERT INTO totp_credentials (id, user_id, seed_sealed, last_step, created_at, confirmed_at)"
+        " SELECT gen_random_uuid(), :id, 'x', 0, now(), {confirmed}"
+    )
+    make("coded", totp.format(confirmed="now()"))
+    make("begun", totp.format(confirmed="NULL"))
+    expected = {
+        "active": {"plain", "leaving", "closed", "helper", "coded", "begun"},
+        "disabled": {"off"},
+        "erasing": {"leaving"},
+        "no_password": {"closed"},
+        "second_factor": {"coded"},
+        "no_second_factor": {"plain", "off", "leaving", "closed", "helper", "begun"},
+        "staff": {"helper"},
+    }
+    assert set(expected) == set(STATES)
+    for state, names in expected.items():
+        assert {email.split("@")[0] for email in found(app, f"@{domain}", "--state", state)} == names, state
+        everybody = found(app, "", "--state", state, "--limit", "200")
+        assert {email.split("@")[0] for email in everybody if email.endswith(domain)} == names, state
+
+
+def test_a_person_is_shown_with_their_ways_in_and_no_secret(
+    app: Flask, browser: Browser, person: Person
+) -> None:
+    sign_in(browser, person)
+    shown = json.loads(run_command(app, "users", "show", person.email, "--json").output)
+    assert (shown["has_password"], shown["sessions"], shown["known_devices"]) == (True, 1, 1)
+    assert shown["last_sign_in"]
+    assert "argon2" not in json.dumps(shown)
+
+
+def test_unknown_people_are_said(app: Flask) -> None:
     assert run_command(app, "users", "show", "nobody@people.test").exit_code == 1
 
 
@@ -245,86 +324,3 @@ def test_sessions_are_listed_by_command(app: Flask, browser: Browser, person: Pe
     [row] = json.loads(run_command(app, "sessions", "list", person.email, "--json").output)
     assert (row["email"], row["amr"]) == (person.email, ["pwd"])
     assert cookie_of(browser) not in json.dumps(row)
-
-
-# -- the staff pages -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("roles", "sees", "revokes", "disables"),
-    [
-        ([], False, False, False),
-        (["reviewer"], False, False, False),
-        (["support"], True, True, False),
-        (["admin"], True, True, True),
-    ],
-)
-def test_each_role_may_do_its_part(
-    app: Flask,
-    make_person: Callable[..., Person],
-    roles: list[str],
-    sees: bool,
-    revokes: bool,
-    disables: bool,
-) -> None:
-    staff, member = make_person(roles=roles), make_person()
-    browser = sign_in(Browser(app), staff)
-    page = f"/admin/users/{member.sub}"
-    assert browser.get("/admin/users").status_code == (200 if sees else 403)
-    assert browser.get(page).status_code == (200 if sees else 403)
-    browser.get("/account/sessions")
-    data = {"csrf_token": token_of(browser), "reason": "test"}
-    assert browser.post(f"{page}/revoke", data).status_code == (303 if revokes else 403)
-    assert browser.post(f"{page}/disable", data).status_code == (303 if disables else 403)
-    assert browser.post(f"{page}/enable", data).status_code == (303 if disables else 403)
-
-
-def test_strangers_are_asked_to_sign_in(browser: Browser, person: Person) -> None:
-    for path in ("/admin/users", f"/admin/users/{person.sub}"):
-        assert browser.get(path).headers["Location"].startswith("/login?continue=%2Fadmin%2Fusers")
-
-
-def test_staff_find_a_person_and_disable_them(
-    app: Flask, browser: Browser, make_person: Callable[..., Person]
-) -> None:
-    staff, member = make_person(roles=["admin"]), make_person(name="Findable <b>Bold</b>")
-    sign_in(browser, staff)
-    text = browser.get("/admin/users", query_string={"q": "findable"}).text
-    assert member.email in text
-    assert "<b>Bold" not in text
-    other = sign_in(Browser(app), member)
-    browser.fill(f"/admin/users/{member.sub}", button="disable", reason="left", follow=True)
-    assert "disabled" in browser.text
-    assert not is_signed_in(other)
-    browser.fill(button="enable", follow=True)
-    sign_in(other, member)
-    browser.fill(f"/admin/users/{member.sub}", button="revoke", follow=True)
-    assert "1 session was ended." in browser.text
-    assert not is_signed_in(other)
-    entries = json.loads(run_command(app, "audit", "list", "--target", f"user:{member.sub}", "--json").output)
-    disabled = next(entry for entry in entries if entry["action"] == "user.disabled")
-    assert (disabled["actor"], disabled["reason"]) == (f"user:{staff.sub}", "left")
-
-
-def test_nobody_disables_themselves(app: Flask, browser: Browser, make_person: Callable[..., Person]) -> None:
-    staff = make_person(roles=["admin"])
-    sign_in(browser, staff)
-    browser.get(f"/admin/users/{staff.sub}")
-    assert 'id="disable"' not in browser.text
-    browser.post(f"/admin/users/{staff.sub}/disable", {"csrf_token": token_of(browser)})
-    assert browser.status == 403
-    assert is_signed_in(browser)
-
-
-def test_an_unknown_person_is_a_404(browser: Browser, make_person: Callable[..., Person]) -> None:
-    sign_in(browser, make_person(roles=["admin"]))
-    assert browser.get(f"/admin/users/{uuid.uuid4()}").status_code == 404
-    assert browser.get("/admin/users/nonsense").status_code == 404
-
-
-def test_staff_pages_need_the_forms_token(
-    browser: Browser, person: Person, make_person: Callable[..., Person]
-) -> None:
-    sign_in(browser, make_person(roles=["admin"]))
-    for action in ("revoke", "disable", "enable"):
-        assert browser.post(f"/admin/users/{person.sub}/{action}").status_code == 400

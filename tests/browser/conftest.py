@@ -23,14 +23,6 @@ ARGUMENTS = [
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """`make run` on a folder of its own."""
-    house = House(tmp_path_factory.mktemp("house")).start()
-    yield house
-    house.stop()
-
-
-@pytest.fixture(scope="session")
 def chromium() -> Iterator[Chromium]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not path:

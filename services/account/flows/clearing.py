@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
-from libs.database import utcnow
+from libs.database import first_uuid7, utcnow
 from libs.service import parts_of
 from services.account.extensions import db
 from services.account.models import (
@@ -42,7 +42,7 @@ def clear_old_rows(*, seconds: float = 40.0) -> int:
 def _old() -> Iterator[tuple[Any, sa.ColumnElement[bool]]]:
     """What may go: each table, and which of its rows."""
     settings, now = parts_of(current_app).settings, utcnow()
-    yield LoginEvent, LoginEvent.created_at < now - settings.LOGIN_EVENTS_KEPT
+    yield LoginEvent, LoginEvent.id < first_uuid7(now - settings.LOGIN_EVENTS_KEPT)
     yield SecondFactorReset, SecondFactorReset.ended_at < now - settings.ENDED_SESSIONS_KEPT
     yield ProviderVisit, ProviderVisit.expires_at < now
     yield SpentChallenge, SpentChallenge.expires_at < now

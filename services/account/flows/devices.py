@@ -49,3 +49,34 @@ def way_names(amr: Sequence[str], provider: str | None = None) -> list[str]:
         "fed": label_of(provider) if provider else gettext("Another account"),
     }
     return list(dict.fromkeys(words.get(method, method) for method in amr if method not in ("mfa", "user")))
+
+
+def method_name(method: str) -> str:
+    """The way of one attempt to sign in, as login events name it; a provider's name stands for itself."""
+    words = {
+        "password": gettext("Password"),
+        "passkey": gettext("Passkey"),
+        "totp": gettext("One-time code"),
+        "recovery_code": gettext("Recovery code"),
+        "mail_code": gettext("Code by mail"),
+        "link": gettext("Mailed link"),
+        "enrolment": gettext("Opening the account"),
+    }
+    return words.get(method, method)
+
+
+def outcome_name(reason: str | None) -> str:
+    """How an attempt to sign in ended, for whoever it was about; None is success."""
+    words = {
+        None: gettext("Signed in"),
+        "unknown_account": gettext("No such account"),
+        "bad_password": gettext("Wrong password"),
+        "bad_second_factor": gettext("Wrong second step"),
+        "disabled": gettext("The account is disabled"),
+        "not_activated": gettext("The account is not set up yet"),
+        "throttled": gettext("Refused for a while"),
+        "expired": gettext("It took too long"),
+        "provider_error": gettext("The other service failed"),
+        "cancelled": gettext("Given up"),
+    }
+    return words.get(reason, reason or "")

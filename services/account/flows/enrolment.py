@@ -14,6 +14,7 @@ from libs.messaging.events import AccountOpened
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
 from services.account.flows import passkeys
+from services.account.flows.blocks import refuse_blocked
 from services.account.flows.factors import PASSWORD, Evidence, find_standing
 from services.account.flows.login import AccountDisabled, Halfway, go_on
 from services.account.flows.password_links import open_account
@@ -175,8 +176,9 @@ def enrol(
     account already, this gives it its first way in. Repeating it with the same one signs in again and
     changes nothing. Where the address has an account already, a proven address closes the application: it has
     become that account, which keeps its ways in, roles and name.
-    Raises AlreadyEnrolled for another one, EmailTaken, and what `first` raises.
+    Raises AlreadyEnrolled for another one, EmailTaken, KeptOut, and what `first` raises.
     """
+    refuse_blocked(visitor=visitor, email=email, method="enrolment")
     mine = User.application_id == application_id
     known = _known(mine)
     if known is not None and known.is_opened:

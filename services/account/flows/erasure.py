@@ -17,7 +17,14 @@ from services.account.extensions import audit, db, outbox
 from services.account.flows.email_change import proven_emails
 from services.account.flows.notices import tell
 from services.account.flows.revoking import revoke_access
-from services.account.flows.users import UnknownUser, get_user, lock_user, normalise_email
+from services.account.flows.users import (
+    LastAdministrator,
+    UnknownUser,
+    get_user,
+    keep_an_administrator,
+    lock_user,
+    normalise_email,
+)
 from services.account.flows.visitor import Visitor
 from services.account.models import LoginEvent, User
 
@@ -25,13 +32,6 @@ log = get_logger("account.erasure")
 
 PEOPLE_PER_BATCH = 20
 EVENTS_PER_BATCH = 1000
-
-
-class LastAdministrator(Problem):
-    """Without this one nobody could administer the suite any more."""
-
-    status, slug = 409, "last-administrator"
-    title = lazy_gettext("The last administrator cannot be erased")
 
 
 class NotTheAddress(Problem):
@@ -170,23 +170,10 @@ def _forget_in_audit(emails: list[str], *, sub: str) -> None:
 
 
 def _lock(session: DatabaseSession, sub: str) -> User:
-    """The person's row, locked. An administrator's with all others': of two who leave at once one must stay.
+    """The person's row, locked; an administrator's only while another one stays.
 
     Raises UnknownUser, LastAdministrator.
     """
-    is_administrator = User.roles.contains(["admin"])
-    if not session.scalar(sa.select(is_administrator).where(User.sub == sub)):
-        return lock_user(session, sub=sub)
-    administrators = session.scalars(
-        sa.select(User)
-        .where(is_administrator)
-        .order_by(User.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    user = next((one for one in administrators if one.sub == sub), None)
-    if user is None:
-        raise UnknownUser
-    if not any(one.is_active and one.erase_at is None for one in administrators if one is not user):
-        raise LastAdministrator(gettext("Give somebody else the role admin first."))
+    user = lock_user(session, sub=sub)
+    keep_an_administrator(session, user)
     return user

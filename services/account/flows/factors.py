@@ -93,7 +93,7 @@ def find_standing(
     with db.single_statements() as session:
         row = session.execute(
             sa.select(
-                _is_blocked(visitor.ip, domain),
+                is_blocked(visitor.ip, domain),
                 User,
                 PasswordCredential.hash,
                 _exists(TOTPCredential, TOTPCredential.confirmed_at.is_not(None)),
@@ -108,8 +108,8 @@ def find_standing(
             .outerjoin(PasswordCredential, PasswordCredential.user_id == User.id)
             .execution_options(populate_existing=True)
         ).one()
-    is_blocked, user, *rest = row
-    if is_blocked:
+    is_kept_out, user, *rest = row
+    if is_kept_out:
         raise KeptOut(gettext("If you think that is a mistake, write to us."))
     return Standing(user, *rest) if user is not None else None
 
@@ -118,7 +118,8 @@ def _exists(table: Any, *conditions: sa.ColumnElement[bool]) -> sa.Exists:
     return sa.exists().where(table.user_id == User.id, *conditions)
 
 
-def _is_blocked(ip: str, domain: sa.ColumnElement[str | None]) -> sa.Exists:
+def is_blocked(ip: str, domain: sa.ColumnElement[Any]) -> sa.Exists:
+    """Whether a block holds for the address or the mail domain now."""
     address = sa.cast(sa.literal(ip, sa.Text), INET)
     return sa.exists().where(
         Block.lifted_at.is_(None),

@@ -19,6 +19,7 @@ from libs.observe.logs import get_logger
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, tasks
+from services.account.flows.blocks import refuse_blocked
 from services.account.flows.factors import PASSWORD
 from services.account.flows.login import Halfway, sign_in
 from services.account.flows.notices import tell
@@ -147,9 +148,11 @@ def reset_password(*, token: str, password: str, visitor: Visitor) -> SignIn | H
     """Spend the link: set the password, end every session and grant, and sign the person in, second factor and all.
 
     The address counts as proven; where it never was before, everything that somebody else put into the account
-    goes. Raises LinkNotValid, LinkExpired, PasswordRefused (the link stays good), TooBusy.
+    goes. Raises LinkNotValid, LinkExpired, PasswordRefused or KeptOut (the link stays good),
+    TooBusy.
     """
     owner = look_at_link(token=token, purpose="reset")
+    refuse_blocked(visitor=visitor, email=owner.email, method="link")
     passwords().check(password, context=[owner.email, owner.name])
     hashed = passwords().hash(password)
     with acting_as(f"user:{owner.sub}"), db.transaction() as session:

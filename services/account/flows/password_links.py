@@ -15,6 +15,7 @@ from libs.observe.logs import get_logger
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
+from services.account.flows.blocks import refuse_blocked
 from services.account.flows.factors import PASSWORD
 from services.account.flows.login import Halfway, sign_in
 from services.account.flows.passwords import passwords, store_first_password
@@ -211,9 +212,10 @@ def spend_link(session: DatabaseSession, user: User, *, token: str, purpose: str
 def set_first_password(*, token: str, password: str, visitor: Visitor) -> SignIn | Halfway:
     """Spend the link: set the password, count the address as confirmed, sign the person in.
 
-    Raises LinkNotValid, LinkExpired, PasswordRefused (the link stays good), TooBusy.
+    Raises LinkNotValid, LinkExpired, PasswordRefused or KeptOut (the link stays good), TooBusy.
     """
     owner = look_at_link(token=token, purpose="first")
+    refuse_blocked(visitor=visitor, email=owner.email, method="link")
     passwords().check(password, context=[owner.email, owner.name])
     hashed = passwords().hash(password)
     with acting_as(f"user:{owner.sub}"), db.transaction() as session:

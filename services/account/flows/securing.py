@@ -144,7 +144,9 @@ def disavow(*, token: str) -> Secured:
         secured = _close(session, user, mails=has_address)
         if not has_address:
             # Whoever reads at the account's address now is not the reader of the notice: staff must look.
-            disable_user(sub=sub, reason="disavowed, and its address has another account now")
+            disable_user(
+                sub=sub, reason="disavowed, and its address has another account now", even_the_last=True
+            )
         return secured
 
 

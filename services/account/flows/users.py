@@ -23,6 +23,8 @@ from services.account.models import ROLES, PasswordCredential, User
 
 MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3
 MAX_NAME_LENGTH = 200
+ADMINISTRATORS_LOCK = 0x1D_AD_31
+"""The advisory lock of whoever makes an administrator fewer."""
 _ADDRESS = re.compile(r"[^@\s\x00-\x1f\x7f,;<>()\[\]\\\"]+@[^@\s\x00-\x1f\x7f,;<>()\[\]\\\"]+\Z")
 
 
@@ -42,6 +44,12 @@ class UnknownUser(Problem):
     """Nobody has this address or sub."""
 
     status, slug, title = 404, "unknown-user", lazy_gettext("There is no such account")
+
+
+class LastAdministrator(Problem):
+    """Nobody else could administer any more, nor undo it."""
+
+    status, slug, title = 409, "last-administrator", lazy_gettext("This is the last administrator")
 
 
 class BadUser(Problem):
@@ -183,25 +191,6 @@ def get_user(*, sub: str | None = None, email: str | None = None) -> User:
     return user
 
 
-def search_users(
-    *, text: str = "", status: str | None = None, before: uuid.UUID | None = None, limit: int = 50
-) -> list[User]:
-    """People whose address or name contains the text, newest first; of one status, and older than the id `before`."""
-    query = sa.select(User).order_by(User.id.desc()).limit(limit)
-    if status is not None:
-        query = query.where(User.status == status)
-    if before is not None:
-        query = query.where(User.id < before)
-    wanted = " ".join(text.replace("\x00", "").split())[:MAX_EMAIL_LENGTH]
-    if wanted:
-        query = query.where(
-            User.email_normalised.contains(wanted.casefold(), autoescape=True)
-            | User.name.icontains(wanted, autoescape=True)
-        )
-    with db.single_statements() as session:
-        return list(session.scalars(_fresh(query)))
-
-
 def has_password(user: User) -> bool:
     """Whether there is a password that opens the account."""
     with db.single_statements() as session:
@@ -225,12 +214,38 @@ def lock_user(session: DatabaseSession, *, sub: str) -> User:
     return user
 
 
-def disable_user(*, sub: str, reason: str | None = None) -> bool:
-    """Let nobody sign in as this person, and end all access. False when it was so already. Raises UnknownUser."""
+def keep_an_administrator(session: DatabaseSession, user: User) -> None:
+    """Let the person, whose row is locked, stop being an administrator only while another one is active.
+
+    Of two side by side the second waits here until the first has ended, and then counts anew.
+    Raises LastAdministrator.
+    """
+    if "admin" not in user.roles or not user.is_active:
+        return
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(ADMINISTRATORS_LOCK)))
+    another = sa.select(User.id).where(
+        User.roles != sa.literal_column("'{}'::text[]"),  # in the words of the index
+        User.roles.contains(["admin"]),
+        User.status == "active",
+        User.erase_at.is_(None),
+        User.id != user.id,
+    )
+    if session.scalar(another.limit(1)) is None:
+        raise LastAdministrator(gettext("Make somebody else an administrator first."))
+
+
+def disable_user(*, sub: str, reason: str | None = None, even_the_last: bool = False) -> bool:
+    """Let nobody sign in as this person, and end all access. False when it was so already.
+
+    `even_the_last` is for an account that is somebody else's now: better no administrator than that one.
+    Raises UnknownUser, LastAdministrator.
+    """
     with db.transaction() as session:
         user = lock_user(session, sub=sub)
         if not user.is_active:
             return False
+        if not even_the_last:
+            keep_an_administrator(session, user)
         user.status = "disabled"
         revoke_access(sub=sub, cause="disabled")
         note_change(
@@ -258,7 +273,10 @@ def add_role(*, sub: str, role: str) -> bool:
 
 
 def remove_role(*, sub: str, role: str) -> bool:
-    """Take a role away; access tokens that carry it die. False when there was nothing to take."""
+    """Take a role away; access tokens that carry it die. False when there was nothing to take.
+
+    Raises LastAdministrator.
+    """
     return _set_roles(sub=sub, role=role, has_it=False)
 
 
@@ -271,6 +289,8 @@ def _set_roles(*, sub: str, role: str, has_it: bool) -> bool:
         before = list(user.roles)
         if (role in before) == has_it:
             return False
+        if role == "admin" and not has_it:
+            keep_an_administrator(session, user)
         user.roles = sorted({*before, role} if has_it else set(before) - {role})
         user.needs_second_factor = is_required and bool(user.roles)
         if not has_it:

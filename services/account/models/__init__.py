@@ -12,7 +12,7 @@ from services.account.models.credentials import (
     SpentChallenge,
     TOTPCredential,
 )
-from services.account.models.people import ROLES, DataPart, DataRequest, EmailChange, Rule, User
+from services.account.models.people import NAME_WORDS, ROLES, DataPart, DataRequest, EmailChange, Rule, User
 from services.account.models.sign_in import (
     Block,
     KnownDevice,
@@ -24,6 +24,7 @@ from services.account.models.sign_in import (
 )
 
 __all__ = [
+    "NAME_WORDS",
     "ROLES",
     "Block",
     "DataPart",

@@ -12,6 +12,8 @@ from libs.database import Timestamp, utcnow, uuid7
 from services.account.extensions import db
 
 ROLES = ("admin", "reviewer", "support")
+NAME_WORDS = (1, 2, 3, 4)
+"""The words of a name by which people are found, counted from its start."""
 
 
 def _new_sub() -> str:
@@ -26,6 +28,23 @@ class User(db.Model):  # type: ignore[name-defined]
     __table_args__ = (
         sa.CheckConstraint("status IN ('active', 'disabled')", name="status"),
         sa.CheckConstraint("roles <@ ARRAY['admin', 'reviewer', 'support']::text[]", name="roles"),
+        # How staff find people (flows/search.py): by the start of an address or of a word of the name, by domain.
+        sa.Index(
+            "ix_users_email_prefix",
+            "email_normalised",
+            postgresql_ops={"email_normalised": "text_pattern_ops"},
+        ),
+        *(
+            sa.Index(
+                f"ix_users_name_word_{number}",
+                sa.literal_column(f"split_part(lower(name), ' ', {number})").label("word"),
+                postgresql_ops={"word": "text_pattern_ops"},
+            )
+            for number in NAME_WORDS
+        ),
+        sa.Index("ix_users_domain_id", sa.text("split_part(email_normalised, '@', 2)"), "id"),
+        sa.Index("ix_users_staff", "id", postgresql_where=sa.text("roles <> '{}'::text[]")),
+        sa.Index("ix_users_disabled", "id", postgresql_where=sa.text("status = 'disabled'")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from libs.database import Timestamp, utcnow, uuid7
 from libs.observe.metrics import LOGIN_REASONS
-from services.account.extensions import db
+from services.account.extensions import audit, db
 
 
 def _new_id() -> str:
@@ -103,14 +103,20 @@ class LoginEvent(db.Model):  # type: ignore[name-defined]
     __table_args__ = (
         sa.CheckConstraint(f"failure_reason IN ({_REASONS})", name="failure_reason"),
         sa.CheckConstraint("success = (failure_reason IS NULL)", name="success"),
-        # Lists are read newest first, and each of them by an index of its own: of all, of a person, of an address.
-        sa.Index("ix_login_events_created_at_id", "created_at", "id"),
+        # Lists are read newest first, by ids, which sort by time: all by the primary key, and of a person, of an
+        # address, of what was typed, of a reason each by an index of its own.
         sa.Index("ix_login_events_user_id_id", "user_id", "id"),
         sa.Index("ix_login_events_ip_id", "ip", "id"),
         sa.Index(
+            "ix_login_events_typed_hash_id",
+            "typed_hash",
+            "id",
+            postgresql_where=sa.text("typed_hash IS NOT NULL"),
+        ),
+        sa.Index(
             "ix_login_events_failures",
-            "created_at",
             "failure_reason",
+            "id",
             postgresql_where=sa.text("NOT success"),
         ),
         sa.Index("ix_login_events_notice_due", "id", postgresql_where=sa.text("notice = 'due'")),
@@ -170,6 +176,10 @@ class Block(db.Model):  # type: ignore[name-defined]
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
     lifted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+# By whom: the page of a person shows what they did, beside what was done to them.
+sa.Index("ix_audit_entries_actor_id", audit.table.c.actor, audit.table.c.id)
 
 
 class RedisDebt(db.Model):  # type: ignore[name-defined]

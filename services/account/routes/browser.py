@@ -100,6 +100,14 @@ def sent_on(done: SignIn | Halfway, target: str) -> AnyResponse:
     return response
 
 
+def asked_before() -> UUID | None:
+    """Where a list is to go on: `before` of the address. What is no id is as none, and shows the list's start."""
+    try:
+        return UUID(request.args.get("before", ""))
+    except ValueError:
+        return None
+
+
 def attempt_id() -> UUID | None:
     """The half-done sign-in of this browser."""
     try:

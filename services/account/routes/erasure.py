@@ -9,9 +9,9 @@ from libs.people.access import current_session, public, signed_in
 from libs.service import parts_of
 from libs.web.headers import allow_form_target
 from services.account.extensions import limiter
-from services.account.flows.erasure import LastAdministrator, NotTheAddress, ask_to_leave, keep_account
+from services.account.flows.erasure import NotTheAddress, ask_to_leave, keep_account
 from services.account.flows.sessions import held_sessions
-from services.account.flows.users import get_user
+from services.account.flows.users import LastAdministrator, get_user
 from services.account.routes.browser import give_sessions, held_secrets, visitor, wanted_path
 
 bp = Blueprint("erasure", __name__)

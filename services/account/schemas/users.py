@@ -108,7 +108,9 @@ def user_filters() -> dict[str, fields.Field[Any]]:
         "search": fields.String(
             load_default="",
             validate=validate.Length(max=MAX_EMAIL_LENGTH),
-            **said("Only whose address or name contains this"),
+            **said(
+                "Only whose address, or a word of whose name, begins so; @example.org: of that mail domain"
+            ),
         ),
         "status": fields.String(validate=validate.OneOf(STATES)),
     }

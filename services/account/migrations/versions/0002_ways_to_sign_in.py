@@ -1,8 +1,9 @@
 """Further ways to sign in, the record of every attempt, links of every kind, blocks and rules.
 
 Locks: new tables lock nothing that is used. The new columns have constant defaults or none, so that PostgreSQL
-rewrites no table; the index on users.erase_at keeps writers of users waiting for one scan of that table, the one
-on sign_in_sessions.user_id writers of sessions, the constraint on password_links for one of a small one. The previous release still runs: it reads and writes none
+rewrites no table; the indexes on users and audit_entries keep writers of those waiting for a scan each, some
+seconds with a million people, the one on sign_in_sessions.user_id writers of sessions, the constraint on
+password_links for one of a small one. The previous release still runs: it reads and writes none
 of this, and every new column fills itself.
 """
 
@@ -147,11 +148,10 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_login_events")),
     )
-    op.create_index("ix_login_events_created_at_id", "login_events", ["created_at", "id"], unique=False)
     op.create_index(
         "ix_login_events_failures",
         "login_events",
-        ["created_at", "failure_reason"],
+        ["failure_reason", "id"],
         unique=False,
         postgresql_where=sa.text("NOT success"),
     )
@@ -162,6 +162,13 @@ def upgrade() -> None:
         ["id"],
         unique=False,
         postgresql_where=sa.text("notice = 'due'"),
+    )
+    op.create_index(
+        "ix_login_events_typed_hash_id",
+        "login_events",
+        ["typed_hash", "id"],
+        unique=False,
+        postgresql_where=sa.text("typed_hash IS NOT NULL"),
     )
     op.create_index("ix_login_events_user_id_id", "login_events", ["user_id", "id"], unique=False)
     op.create_table(
@@ -342,9 +349,41 @@ def upgrade() -> None:
     )
     op.add_column("users", sa.Column("erase_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index(op.f("ix_users_erase_at"), "users", ["erase_at"], unique=False)
+    op.create_index(
+        "ix_users_email_prefix",
+        "users",
+        ["email_normalised"],
+        unique=False,
+        postgresql_ops={"email_normalised": "text_pattern_ops"},
+    )
+    for word in (1, 2, 3, 4):
+        op.create_index(
+            f"ix_users_name_word_{word}",
+            "users",
+            [sa.literal_column(f"split_part(lower(name), ' ', {word})").label("word")],
+            unique=False,
+            postgresql_ops={"word": "text_pattern_ops"},
+        )
+    op.create_index(
+        "ix_users_domain_id", "users", [sa.text("split_part(email_normalised, '@', 2)"), "id"], unique=False
+    )
+    op.create_index(
+        "ix_users_staff", "users", ["id"], unique=False, postgresql_where=sa.text("roles <> '{}'::text[]")
+    )
+    op.create_index(
+        "ix_users_disabled", "users", ["id"], unique=False, postgresql_where=sa.text("status = 'disabled'")
+    )
+    op.create_index("ix_audit_entries_actor_id", "audit_entries", ["actor", "id"], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_audit_entries_actor_id", table_name="audit_entries")
+    op.drop_index("ix_users_disabled", table_name="users")
+    op.drop_index("ix_users_staff", table_name="users")
+    op.drop_index("ix_users_domain_id", table_name="users")
+    for word in (1, 2, 3, 4):
+        op.drop_index(f"ix_users_name_word_{word}", table_name="users")
+    op.drop_index("ix_users_email_prefix", table_name="users")
     op.drop_index(op.f("ix_users_erase_at"), table_name="users")
     op.drop_column("users", "erase_at")
     op.drop_column("users", "needs_second_factor")
@@ -386,13 +425,17 @@ def downgrade() -> None:
     op.drop_table("passkeys")
     op.drop_index("ix_login_events_user_id_id", table_name="login_events")
     op.drop_index(
+        "ix_login_events_typed_hash_id",
+        table_name="login_events",
+        postgresql_where=sa.text("typed_hash IS NOT NULL"),
+    )
+    op.drop_index(
         "ix_login_events_notice_due", table_name="login_events", postgresql_where=sa.text("notice = 'due'")
     )
     op.drop_index("ix_login_events_ip_id", table_name="login_events")
     op.drop_index(
         "ix_login_events_failures", table_name="login_events", postgresql_where=sa.text("NOT success")
     )
-    op.drop_index("ix_login_events_created_at_id", table_name="login_events")
     op.drop_table("login_events")
     op.drop_table("linked_identities")
     op.drop_index(op.f("ix_known_devices_last_seen_at"), table_name="known_devices")

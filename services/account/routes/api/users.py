@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flask_babel import gettext
-
-from libs.people.access import NotAllowed, bearer
+from libs.people.access import bearer
 from libs.people.bearer import current_bearer
 from libs.web.api import APIBlueprint, page, page_query, tagged
 from services.account.extensions import audit, limiter
-from services.account.flows import sessions, users
+from services.account.flows import search, sessions, users
+from services.account.flows.lists import gather
 from services.account.flows.revoking import revoke_access
+from services.account.flows.staff import get_for_change, get_other_for_change
 from services.account.models import ROLES
 from services.account.schemas.sessions import EndedSchema, SessionListSchema
 from services.account.schemas.users import AuditEntrySchema, ReasonSchema, UserSchema, user_filters
@@ -29,10 +29,14 @@ ROLE = f"<any({', '.join(ROLES)}):role>"
 def find(wanted: dict[str, Any]) -> Any:
     """List people, newest first."""
     (before,) = wanted.get("cursor", (None,))
-    found = users.search_users(
-        text=wanted["search"], status=wanted.get("status"), before=before, limit=wanted["limit"] + 1
+    found = gather(
+        lambda before, count: search.search_users(
+            text=wanted["search"], state=wanted.get("status"), before=before, limit=count
+        ),
+        before=before,
+        limit=wanted["limit"] + 1,
     )
-    return page(found, limit=wanted["limit"], keys=lambda user: [user.id])
+    return page(found.rows, limit=wanted["limit"], keys=lambda user: [user.id])
 
 
 @bp.get("/api/v1/users/<uuid:sub>")
@@ -49,15 +53,13 @@ def show(sub: UUID) -> Any:
 @bearer("users:write", role="admin")
 @bp.arguments(ReasonSchema, required=False)
 @bp.response(200, UserSchema)
-@bp.problems(404)
+@bp.problems(404, 409)
 def disable(body: dict[str, Any], sub: UUID) -> Any:
     """Let nobody sign in as this person, and end all sessions and grants.
 
-    Nobody disables themselves: another administrator must be left to undo it.
+    Nobody disables themselves, nor the last administrator: another one must be left to undo it.
     """
-    if str(sub) == current_bearer().sub:
-        raise NotAllowed(gettext("You cannot disable your own account."))
-    users.disable_user(sub=str(sub), reason=body["reason"])
+    users.disable_user(sub=_other(sub), reason=body["reason"])
     return _whole(sub)
 
 
@@ -68,7 +70,7 @@ def disable(body: dict[str, Any], sub: UUID) -> Any:
 @bp.problems(404)
 def enable(body: dict[str, Any], sub: UUID) -> Any:
     """Let a disabled person sign in again."""
-    users.enable_user(sub=str(sub), reason=body["reason"])
+    users.enable_user(sub=_other(sub), reason=body["reason"])
     return _whole(sub)
 
 
@@ -78,17 +80,17 @@ def enable(body: dict[str, Any], sub: UUID) -> Any:
 @bp.problems(404)
 def add_role(sub: UUID, role: str) -> Any:
     """Give a role."""
-    users.add_role(sub=str(sub), role=role)
+    users.add_role(sub=_other(sub), role=role)
     return _whole(sub)
 
 
 @bp.delete(f"/api/v1/users/<uuid:sub>/roles/{ROLE}")
 @bearer("users:write", role="admin")
 @bp.response(200, UserSchema)
-@bp.problems(404)
+@bp.problems(404, 409)
 def remove_role(sub: UUID, role: str) -> Any:
     """Take a role away; access tokens that carry it die."""
-    users.remove_role(sub=str(sub), role=role)
+    users.remove_role(sub=_other(sub), role=role)
     return _whole(sub)
 
 
@@ -108,7 +110,7 @@ def list_sessions(sub: UUID) -> Any:
 @bp.problems(404)
 def revoke(sub: UUID) -> Any:
     """End every session and grant of a person."""
-    ended = revoke_access(sub=users.get_user(sub=str(sub)).sub, cause="sessions_revoked")
+    ended = revoke_access(sub=_person(sub), cause="sessions_revoked")
     return {"sessions_ended": ended.sessions}
 
 
@@ -122,6 +124,22 @@ def list_audit(wanted: dict[str, Any], sub: UUID) -> Any:
     target = f"user:{users.get_user(sub=str(sub)).sub}"
     found = audit.entries(target=target, before=wanted.get("cursor"), limit=wanted["limit"] + 1)
     return page(found, limit=wanted["limit"], keys=lambda entry: [entry.created_at, entry.id])
+
+
+def _person(sub: UUID) -> str:
+    """Whom the caller may act on; a client by itself, which an administrator has let in, on everybody."""
+    caller = current_bearer()
+    if caller.sub is None:
+        return users.get_user(sub=str(sub)).sub
+    return get_for_change(sub=str(sub), actor=caller.sub, roles=caller.roles).sub
+
+
+def _other(sub: UUID) -> str:
+    """The same for what nobody does to themselves."""
+    caller = current_bearer()
+    if caller.sub is None:
+        return _person(sub)
+    return get_other_for_change(sub=str(sub), actor=caller.sub, roles=caller.roles).sub
 
 
 def _whole(sub: UUID) -> Any:

@@ -1,0 +1,1 @@
+"""docs/runbook.md, run as it is printed."""

@@ -1,0 +1,180 @@
+"""An operator at a shell: `kubectl` and `curl` as the runbook writes them, against a running suite."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pages import HTTPBrowser
+from tests.running import ROOT, House, link_in, wait_until
+
+MEMBER = "user@example.com"
+"""Whom the runbook is about."""
+
+KUBECTL = f"""#!{sys.executable}
+import os, sys, time
+arguments = sys.argv[1:]
+assert arguments[arguments.index("-n") + 1] == "updspace-id", arguments
+where = next(word for word in arguments if word.startswith("deployment/id-"))
+service = where.removeprefix("deployment/id-")
+assert service in ("account", "onboarding", "oidc", "notification"), where
+if arguments[0] == "exec":
+    command = arguments[arguments.index("--") + 1:]
+    assert command[:3] == ["flask", "--app", "services." + service], command
+    os.chdir({str(ROOT)!r})
+    os.execv(sys.executable, [sys.executable, "-m", *command])
+elif arguments[0] == "logs":
+    for line in open(os.environ["DATA_DIR"] + "/log/web.jsonl", errors="replace"):
+        if '"service": "' + service + '"' in line:
+            print(line, end="")
+elif arguments[0] == "port-forward":
+    assert arguments[-1] == "8001:8001", arguments
+    time.sleep(60)
+else:
+    sys.exit("no such command here: " + arguments[0])
+"""
+
+CURL = f"""#!{sys.executable}
+import os, sys, urllib.error, urllib.request
+url = sys.argv[-1].replace("https://id.updspace.com", os.environ["ORIGIN"])
+url = url.replace("http://localhost:8001", os.environ["METRICS_ORIGIN"])
+try:
+    print(urllib.request.urlopen(url, timeout=20).read().decode(), end="")
+except urllib.error.HTTPError as error:  # curl prints what came, too
+    print(error.read().decode(), end="")
+"""
+
+
+PROVIDER = {"GITHUB_CLIENT_ID": "runbook", "GITHUB_CLIENT_SECRET": "a-secret-of-github"}
+
+FAIL_FIVE_TIMES = """
+import contextlib
+from libs.guard.breakers import Down
+from libs.observe.logs import set_service
+from libs.service import parts_of
+from services.account import create_app
+
+def fail():
+    raise Down("out for lunch")
+
+app = create_app()
+set_service("account")
+with app.app_context():
+    breaker = parts_of(app).breakers.declare("github_oauth")
+    for _ in range(5):
+        with contextlib.suppress(Down):
+            breaker.call(fail)
+"""
+
+
+class Operator:
+    """Whoever has the runbook open, and the member whom it is about."""
+
+    def __init__(self, house: House, bin_folder: Path):
+        self.house = house
+        self.password = "five green turtles swim at night"
+        self.bin = bin_folder
+        self.is_member = False
+        for name, text in (("kubectl", KUBECTL), ("curl", CURL)):
+            program = bin_folder / name
+            program.write_text(text)
+            program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+    def run(self, text: str, environ: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        """A block as bash runs it; the first line that fails ends it."""
+        own = {name: value for name, value in self.house.environ.items() if not name.startswith("ADMIN_")}
+        own |= {
+            "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+            "ORIGIN": self.house.origin,
+            "METRICS_ORIGIN": f"http://127.0.0.1:{self.house.metrics_port}",
+        }
+        own |= PROVIDER
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            env={**own, **environ},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def command(self, service: str, *arguments: str) -> str:
+        done = self.house.command(service, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def break_github(self) -> None:
+        """GitHub has failed five times in a row, for a process that logs where the suite's web process does."""
+        environ = {**self.house.environ, **PROVIDER}
+        log = self.house.folder / "log" / "web.jsonl"
+        with log.open("a") as output:
+            command = [sys.executable, "-c", FAIL_FIVE_TIMES]
+            subprocess.run(
+                command, cwd=ROOT, env=environ, stdout=output, stderr=output, check=True, timeout=60
+            )
+
+    # The member's way in, as far as a block needs it; each step is made once.
+
+    def has_account(self) -> bool:
+        return self.house.command("account", "users", "show", MEMBER).returncode == 0
+
+    def applicant(self) -> None:
+        """user@example.com has applied and was approved, and their activation mail is lost."""
+        if (
+            self.has_account()
+            or self.house.command("onboarding", "applications", "show", MEMBER).returncode == 0
+        ):
+            return
+        browser = self.house.browser()
+        browser.fill("/apply", email=MEMBER, name="Uma Example", why="I build things, and like people.")
+        assert browser.status == 303
+        self.house.wait_for_mail(MEMBER)
+        browser.fill(link_in(self.house.mail(MEMBER)[0]["text"]), button="confirm", follow=True)
+        self.command("onboarding", "applications", "approve", MEMBER)
+
+    def member(self) -> None:
+        """user@example.com has an account, may sign in, and knows the password."""
+        if self.is_member:
+            return
+        if not self.has_account():
+            self.applicant()
+            self.command("onboarding", "applications", "activate", MEMBER)
+            wait_until(self.has_account)
+        self.set_password()
+        self.is_member = True
+
+    def set_password(self) -> None:
+        """By the newest mailed link that sets one."""
+        wait_until(lambda: any("/password/" in mail["text"] for mail in self.house.mail(MEMBER)))
+        for mail in self.house.mail(MEMBER):
+            found = re.search(r"https?://\S+/password/\S+", mail["text"])
+            if found:
+                browser = self.house.browser()
+                browser.fill(found[0], password=self.password)
+                assert browser.status == 303, browser.text
+                return
+
+    def try_sign_in(self, password: str | None = None) -> HTTPBrowser:
+        browser = self.house.browser()
+        browser.fill("/login", email=MEMBER, password=password or self.password)
+        return browser
+
+    def signed_in(self) -> HTTPBrowser:
+        self.member()
+        browser = self.try_sign_in()
+        assert browser.status == 303, browser.text
+        return browser
+
+
+@pytest.fixture(scope="session")
+def operator(house: House, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    return Operator(house, tmp_path_factory.mktemp("bin"))
+
+
+def is_signed_in(browser: Any) -> bool:
+    return bool(browser.get("/account").status_code == 200)

@@ -1,0 +1,200 @@
+"""Every block of docs/runbook.md runs as it is printed, and says what it is there to say."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+from prometheus_client import generate_latest
+
+from libs.observe.metrics import Metrics
+from tests.runbook.conftest import MEMBER, Operator, is_signed_in
+from tests.runbook.document import Block, blocks
+from tests.running import wait_until
+
+Before = Callable[[Operator], Mapping[str, str] | None]
+"""What has to be so before the block runs; returns the variables that its reader has set."""
+
+
+def nothing(operator: Operator) -> None:
+    """Nothing special."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a block prints (regular expressions, each found), and what is so afterwards."""
+
+    says: tuple[str, ...]
+    before: Before = nothing
+    after: Callable[[Operator, str], Any] = lambda operator, said: None
+
+
+# -- what has to be so, and what is so afterwards --------------------------------------------------------------
+
+_open: dict[str, Any] = {}
+"""Browsers that a block is expected to sign out."""
+
+
+def signed_in(operator: Operator) -> None:
+    _open["browser"] = operator.signed_in()
+
+
+def is_signed_out(operator: Operator, said: str) -> None:
+    assert not is_signed_in(_open["browser"])
+
+
+def is_secured(operator: Operator, said: str) -> None:
+    is_signed_out(operator, said)
+    assert operator.try_sign_in().status == 422
+    wait_until(lambda: "/password/" in operator.house.mail(MEMBER)[0]["text"])
+    operator.set_password()
+    assert operator.try_sign_in().status == 303
+
+
+def opens_the_activation_page(operator: Operator, said: str) -> None:
+    link = re.search(r"https?://\S+/activate\?token=\S+", said)
+    assert link
+    assert link[0].startswith(operator.house.origin)
+    browser = operator.house.browser()
+    browser.get(link[0], follow=True)
+    assert 'id="activate"' in browser.text
+
+
+def has_account(operator: Operator, said: str) -> None:
+    wait_until(operator.has_account)
+    operator.member()
+
+
+def failed_once(operator: Operator) -> None:
+    operator.member()
+    assert operator.try_sign_in("not the password of anybody").status == 422
+
+
+def a_block(operator: Operator) -> dict[str, str]:
+    added = ("blocks", "add", "--ip", "198.51.100.0/24", "--for", "1h", "--reason", "test", "--json")
+    return {"BLOCK_ID": json.loads(operator.command("account", *added))["id"]}
+
+
+def is_lifted(operator: Operator, said: str) -> None:
+    assert "198.51.100.0/24" not in operator.command("account", "blocks", "list")
+
+
+def a_request(operator: Operator) -> dict[str, str]:
+    answer = requests.get(f"{operator.house.origin}/login", timeout=30)
+    return {"REQUEST_ID": answer.headers["X-Request-ID"]}
+
+
+HEADER = r"created_at +\| email +\| ip_address +\| success +\| failure_reason"
+
+EXPECTED = {
+    "Health check endpoints / 1": Expected((r'\{"status":"alive"\}',)),
+    "Health check endpoints / 2": Expected((r'"failing":\[\]',)),
+    "Health check endpoints / 3": Expected((r'"status":"healthy"', r'"name":"database"')),
+    "Health check endpoints / 4": Expected((r"status: healthy", r"component +\| status")),
+    "1. Manually activate a user / 1": Expected(
+        (r"Activation URL: http",), Operator.applicant, opens_the_activation_page
+    ),
+    "1. Manually activate a user / 2": Expected(
+        (rf"Activated {MEMBER}: a mail to set a password follows",), Operator.applicant, has_account
+    ),
+    "1. Manually activate a user / 3": Expected(
+        (rf"email: {MEMBER}", r"status: active", r"has_password: True"), Operator.member
+    ),
+    "2. Revoke all sessions for a user / 1": Expected(
+        (rf"Ended [1-9]\d* session\(s\) of {MEMBER}\. Their grants have ended too\.",),
+        signed_in,
+        is_signed_out,
+    ),
+    "2. Revoke all sessions for a user / 2": Expected((rf"{MEMBER} is secured",), signed_in, is_secured),
+    "2. Revoke all sessions for a user / 3": Expected((rf"{MEMBER} +\|", r"pwd"), signed_in),
+    "2. Revoke all sessions for a user / 4": Expected(
+        (rf"{MEMBER} is disabled and signed out everywhere", rf"{MEMBER} may sign in again"),
+        signed_in,
+        is_signed_out,
+    ),
+    "4. View recent login events / 1": Expected(
+        (HEADER, rf"{MEMBER}.*\| False +\| bad_password"), failed_once
+    ),
+    "4. View recent login events / 2": Expected((HEADER, rf"{MEMBER}", r"No login events\."), failed_once),
+    "5. Reset rate limits for IP/user / 1": Expected((r"No limit is counting\.", r"Forgot 0 count\(s\)\.")),
+    "5. Reset rate limits for IP/user / 2": Expected((r"Forgot [1-9]\d* count\(s\)\.",), failed_once),
+    "6. Let somebody in who has lost every second factor / 1": Expected(
+        (rf"Removed .* of {MEMBER}, who is signed out everywhere and told by mail",), signed_in, is_signed_out
+    ),
+    "High authentication failure rate / 1": Expected(
+        (r"failure_reason +\| count", r"bad_password +\| [1-9]"), failed_once
+    ),
+    "High authentication failure rate / 2": Expected((HEADER,), failed_once),
+    "High authentication failure rate / 3": Expected(
+        (
+            r"Blocked 203\.0\.113\.0/24 until .*Sessions that are open stay",
+            r"Blocked throwaway\.example until",
+            r"203\.0\.113\.0/24 +\|.*Credential stuffing",
+        )
+    ),
+    "High authentication failure rate / 4": Expected((r"Lifted the block\.",), a_block, is_lifted),
+    "High authentication failure rate / 5": Expected(
+        (r"resolve: [\d.]+ ms", r"query: [\d.]+ ms", r"Active connections: \d+ of \d+")
+    ),
+    "Circuit breaker open for OAuth provider / 1": Expected(
+        (r"github_oauth +\| open +\| 5", r'"circuit breaker open"'), Operator.break_github
+    ),
+    "Circuit breaker open for OAuth provider / 2": Expected(
+        (r"github_oauth is closed; it was open\.",), Operator.break_github
+    ),
+    "Clear expired sessions / 1": Expected((r"Deleted \d+ session\(s\)\.",)),
+    "Appendix: useful commands / 1": Expected((r'^\{.*"service": "account"',)),
+    "Appendix: useful commands / 2": Expected((r'"path": "/login", "status": 200',), a_request),
+    "Appendix: useful commands / 3": Expected((r'"reason": "bad_password"',), failed_once),
+    "Appendix: useful commands / 4": Expected((r"created_at +\| actor +\| action",)),
+    "Appendix: useful commands / 5": Expected(
+        (rf"{MEMBER} +\| Uma Example", r"admin@people\.test"), Operator.member
+    ),
+    "Appendix: useful commands / 6": Expected((r"^id_auth_login_attempts_total \d",)),
+}
+
+BASH = [block for block in blocks() if block.language == "bash"]
+
+
+def test_every_block_has_its_test() -> None:
+    assert {block.name for block in BASH} == set(EXPECTED)
+    others = [(block.heading, block.language) for block in blocks() if block.language != "bash"]
+    assert others == [("Critical metrics to monitor", "promql"), ("Expected health response", "json")]
+
+
+@pytest.mark.parametrize("block", BASH, ids=lambda block: block.name)
+def test_it_runs_as_printed(operator: Operator, block: Block) -> None:
+    expected = EXPECTED[block.name]
+    environ = expected.before(operator) or {}
+    done = operator.run(block.text, environ)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "Traceback" not in said
+    for words in expected.says:
+        assert re.search(words, said, re.MULTILINE), f"{words!r} is not in:\n{said[-3000:]}"
+    expected.after(operator, said)
+
+
+def test_the_metrics_to_monitor_exist(operator: Operator) -> None:
+    [block] = [block for block in blocks() if block.language == "promql"]
+    text = requests.get(f"http://127.0.0.1:{operator.house.metrics_port}/metrics", timeout=30).text
+    # One with labels shows once it has counted something; that it is declared is what can be asked before.
+    text += generate_latest(Metrics("account").registry).decode()
+    names = set(re.findall(r"id_\w+", block.text))
+    assert len(names) == 5
+    for name in names:
+        assert re.search(rf"^(# TYPE )?{name}\b", text, re.MULTILINE), name
+
+
+def test_the_health_response_has_the_shape_that_is_printed(operator: Operator) -> None:
+    [block] = [block for block in blocks() if block.language == "json"]
+    printed, real = json.loads(block.text), requests.get(f"{operator.house.origin}/health", timeout=30).json()
+    assert list(printed) == list(real)
+    assert real["status"] == printed["status"]
+    assert [part["name"] for part in printed["components"]] == [part["name"] for part in real["components"]]
+    for part, one in zip(printed["components"], real["components"], strict=True):
+        assert set(part) <= set(one), part["name"]
+    assert set(printed["services"][0]) == set(real["services"][0])
