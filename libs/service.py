@@ -14,7 +14,7 @@ from libs.audit import Audit, set_actor
 from libs.database import Database, init_database
 from libs.guard.breakers import Breakers
 from libs.guard.keyring import KeyRing, derive
-from libs.guard.ratelimit import RateLimiter
+from libs.guard.ratelimit import EnhancedMode, RateLimiter
 from libs.messaging.desk import events_desk
 from libs.messaging.events import Event
 from libs.messaging.inbox import Handler, Inbox
@@ -53,6 +53,7 @@ class Parts:
     metrics: Metrics
     data_keys: KeyRing
     limiter: RateLimiter
+    enhanced: EnhancedMode
     breakers: Breakers = field(init=False)
     db: Any = None
     audit: Any = None
@@ -126,6 +127,8 @@ def create_service(
         metrics=Metrics(name),
         data_keys=KeyRing.parse(settings.DATA_ENCRYPTION_KEYS, setting="DATA_ENCRYPTION_KEYS"),
         limiter=limiter,
+        # Asked of the app's Redis of the moment.
+        enhanced=EnhancedMode(lambda: parts.redis),
         find_session=find_session,
         token_still_holds=token_still_holds,
         gauges=gauges,

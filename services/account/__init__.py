@@ -10,7 +10,8 @@ from services.account.extensions import limiter, stores
 from services.account.flows.access_tokens import still_holds
 from services.account.flows.passwords import init_passwords
 from services.account.flows.sessions import find_session
-from services.account.observing import gauges, providers_health
+from services.account.flows.throttle import init_throttle
+from services.account.observing import gauges, providers_health, ratelimits_health
 from services.account.providers import init_providers
 from services.account.routes import (
     account,
@@ -26,6 +27,7 @@ from services.account.routes import (
     login,
     login_events,
     logout,
+    mail_code,
     notices,
     passkey_login,
     passkeys,
@@ -53,6 +55,7 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
         stores=stores,
         blueprints=[
             login.bp,
+            mail_code.bp,
             second_step.bp,
             chooser.bp,
             passkey_login.bp,
@@ -82,9 +85,13 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
         commands=COMMANDS,
         find_session=find_session,
         token_still_holds=still_holds,
-        checks={"providers": lambda: providers_health(parts_of(app).breakers)},
+        checks={
+            "providers": lambda: providers_health(parts_of(app).breakers),
+            "ratelimits": lambda: ratelimits_health(parts_of(app).enhanced),
+        },
         gauges=gauges,
     )
     init_passwords(app, settings)
+    init_throttle(app)
     init_providers(app, settings, parts_of(app).breakers)
     return app

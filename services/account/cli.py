@@ -5,19 +5,18 @@ import secrets
 import string
 import sys
 import time
-from typing import Any
+from datetime import timedelta
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from libs.commands import LIMIT, command, done, show, show_one, wait_for_events
-from libs.guard import ratelimit
+from libs.commands import DURATION, LIMIT, command, done, plain, show, show_one, wait_for_events
 from libs.service import parts_of
 from libs.web.client_address import parse_address
 from services.account.cli_login import blocks_group, login_events, login_failures
-from services.account.extensions import audit, db, outbox
-from services.account.flows import erasure, search, sessions, users
+from services.account.extensions import db, outbox
+from services.account.flows import erasure, limits, search, sessions, users
 from services.account.flows.lists import gather
 from services.account.flows.overview import look_at
 from services.account.flows.revoking import Revoked, revoke_access, revoke_everybody
@@ -27,6 +26,7 @@ from services.account.flows.staff_rule import is_second_factor_required, require
 from services.account.models import ROLES, SignInSession, User
 
 GRANTS_WAIT_S = 5.0
+LONGEST_ENHANCED = timedelta(days=7)
 PASSWORD_SIGNS = string.ascii_letters + string.digits
 
 users_group = AppGroup("users", help="People and what they may do.")
@@ -381,14 +381,16 @@ def clear_expired(as_json: bool) -> None:
 @command
 def list_limits(ip: str | None, email: str | None, as_json: bool) -> None:
     ip, user = _whose(ip, email)
-    parts = parts_of(current_app)
-    keys = sorted(ratelimit.find_keys(parts.redis, parts.settings, ip=ip, user=user))
-    client: Any = parts.redis
-    rows = [{"limit": key, "seconds_left": max(client.ttl(key), 0)} for key in keys]
-    show(rows, as_json=as_json, empty="No limit is counting.")
+    show(limits.list_limits(ip=ip, user=user), as_json=as_json, empty="No limit is counting.")
+    ends_at = parts_of(current_app).enhanced.ends_at()
+    if ends_at and not as_json:
+        click.echo(f"Enhanced mode is on until {plain(ends_at)}.")
 
 
-@ratelimits_group.command("reset", help="Forget the counts of one address or person, in all services.")
+@ratelimits_group.command(
+    "reset",
+    help="Forget the counts and waits of one address and its network, or of one person, in all services.",
+)
 @click.option("--ip", help="An IP address.")
 @click.option("--user", "email", help="An e-mail address, or a client id.")
 @command
@@ -396,13 +398,30 @@ def reset_limits(ip: str | None, email: str | None, as_json: bool) -> None:
     ip, user = _whose(ip, email)
     if bool(ip) == bool(user):
         raise click.UsageError("Name an address with --ip or a person with --user.")
-    parts = parts_of(current_app)
-    keys = ratelimit.reset(parts.redis, parts.settings, ip=ip, user=user)
-    with db.transaction():
-        audit.record(
-            "ratelimits.reset", target=f"ip:{ip}" if ip else f"email:{email}", after={"count": len(keys)}
-        )
+    keys = limits.reset_limits(ip=ip, user=user)
     done(f"Forgot {len(keys)} count(s).", {"reset": len(keys)}, as_json=as_json)
+
+
+@ratelimits_group.command(
+    "enhance",
+    help="Tighten sign-in, registration and token limits to a quarter, in all services within a second, and ask for a "
+    "code by mail on browsers that are not known. Ends by itself.",
+)
+@click.option("--for", "life", type=DURATION, default="1h", show_default=True, help="How long; at most 7d.")
+@command
+def enhance(life: timedelta, as_json: bool) -> None:
+    if life > LONGEST_ENHANCED:
+        raise click.UsageError("Seven days are the most: say it again when they are over.")
+    ends_at = limits.enhance_limits(life=life)
+    done(f"Limits are enhanced until {plain(ends_at)}.", {"enhanced_until": ends_at}, as_json=as_json)
+
+
+@ratelimits_group.command("relax", help="End enhanced mode before its time.")
+@command
+def relax(as_json: bool) -> None:
+    changed = limits.relax_limits()
+    sentence = "Limits are as usual again." if changed else "Limits were not enhanced."
+    done(sentence, {"changed": changed}, as_json=as_json)
 
 
 def _whose(ip: str | None, email: str | None) -> tuple[str | None, str | None]:

@@ -4,8 +4,10 @@ from typing import Any
 
 from flask import current_app
 
+from libs.commands import plain
 from libs.guard import breakers
 from libs.guard.breakers import Breakers
+from libs.guard.ratelimit import ENHANCED_KEY, EnhancedMode
 from libs.observe.health import Component
 from libs.observe.metrics import GaugeSamples
 from libs.service import parts_of
@@ -13,10 +15,16 @@ from services.account.flows.sessions import CLEANUP_KEY
 
 
 def gauges() -> GaugeSamples:
-    """The breakers' states; when the daily cleanup last succeeded, no series until it has."""
+    """The breakers' states; whether limits are enhanced; when the daily cleanup last succeeded, once it has."""
     parts = parts_of(current_app)
     yield from breakers.gauges(parts.breakers)
     client: Any = parts.redis
+    yield (
+        "id_rate_limit_enhanced",
+        "1 while enhanced mode tightens limits, else 0",
+        {},
+        float(client.exists(ENHANCED_KEY)),
+    )
     at = client.get(CLEANUP_KEY)
     if at:
         yield (
@@ -31,3 +39,9 @@ def providers_health(found: Breakers) -> Component:
     """Degraded while a breaker is not closed: whoever signs in that way has to take another."""
     details = {name: circuit.state for name, circuit in found.circuits().items() if circuit.state != "closed"}
     return Component("providers", "degraded" if details else "healthy", None, details)
+
+
+def ratelimits_health(enhanced: EnhancedMode) -> Component:
+    """Whether limits are enhanced: a choice of staff's, and nothing that is ill. The other services see the same."""
+    ends_at = enhanced.ends_at()
+    return Component("ratelimits", details={"enhanced": ends_at is not None, "until": plain(ends_at)})

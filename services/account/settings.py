@@ -62,6 +62,9 @@ class AccountSettings(ServiceSettings):
     ENROLMENT_LIFETIME: timedelta = timedelta(hours=1)
     """How long the page that sets up an account stays usable after the handover."""
 
+    LOGIN_TRIES_PER_MINUTE: int = 3000
+    """Tries to sign in with a password that are admitted in all, on browsers that are not known; a quarter of it in
+    enhanced mode. Above what the community does at its busiest, below what its processes can hash."""
     ATTEMPT_LIFETIME: timedelta = timedelta(minutes=10)
     """How long a sign-in that passed its first step waits for the next."""
     SECOND_FACTOR_WAIT: timedelta = timedelta(days=3)
@@ -138,6 +141,8 @@ class AccountSettings(ServiceSettings):
             raise SettingsError("HASHING_CONCURRENCY must be at least 1.")
         if timedelta(hours=1) > self.SECOND_FACTOR_WAIT:
             raise SettingsError("SECOND_FACTOR_WAIT must be at least an hour: notices take time to be read.")
+        if self.LOGIN_TRIES_PER_MINUTE < 4:
+            raise SettingsError("LOGIN_TRIES_PER_MINUTE must be at least 4.")
         if self.GEOIP_DATABASE and not Path(self.GEOIP_DATABASE).is_file():
             raise SettingsError("GEOIP_DATABASE must name a readable file, or nothing.")
         if self.SESSION_ABSOLUTE_LIFETIME < self.SESSION_IDLE_LIFETIME:

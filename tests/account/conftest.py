@@ -5,7 +5,8 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,13 +14,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import redis
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 from flask import Flask
 
 from gateway.servers import Redis
 from libs.messaging.events import MailRequested
 from libs.people.handover import seal_ticket
 from libs.people.sessions import Session, copy_key, secret_digest
-from libs.service import parts_of
+from libs.service import connect_redis, parts_of
 from tests.account.authenticator import Passkey
 from tests.account.programs import Program, bearing, deliver_keys
 from tests.account.provider_server import ProviderServer, provider_server
@@ -50,6 +52,38 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     from services.account import cli
 
     monkeypatch.setattr(cli, "wait_for_events", functools.partial(cli.wait_for_events, seconds=0.05))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted_here(app: Flask) -> None:
+    """What the process counts by itself while Redis is away begins anew with each test."""
+    from services.account.flows.throttle import init_throttle
+
+    init_throttle(app)
+
+
+@pytest.fixture
+def enhanced(app: Flask) -> Iterator[None]:
+    """Enhanced mode is on."""
+    mode = parts_of(app).enhanced
+    mode.begin(timedelta(hours=1))
+    yield
+    mode.end()
+
+
+@pytest.fixture
+def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every argon2 hash of the test, as it is made or checked."""
+    made: list[str] = []
+    for name in ("hash", "verify"):
+        real = getattr(PasswordHasher, name)
+
+        def counting(self: PasswordHasher, *arguments: str, real=real, name=name):  # type: ignore[no-untyped-def]
+            made.append(name)
+            return real(self, *arguments)
+
+        monkeypatch.setattr(PasswordHasher, name, counting)
+    return made
 
 
 @pytest.fixture
@@ -210,6 +244,18 @@ def redis_full(app: Flask, tmp_path: Path) -> Iterator[None]:
     parts.redis = real
     client.close()
     server.stop()
+
+
+@pytest.fixture
+def redis_hung(app: Flask) -> Iterator[None]:
+    """The app's Redis takes every connection and never answers."""
+    parts = parts_of(app)
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        address = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        real, parts.redis = parts.redis, connect_redis(replace(parts.settings, REDIS_URL=address))
+        yield
+        parts.redis.close()
+        parts.redis = real
 
 
 def _free_port() -> int:

@@ -185,7 +185,7 @@ def test_the_audit_comes_in_pages(person: Person, admin: Program) -> None:
     assert paged == whole
 
 
-@pytest.mark.parametrize("sub", [str(uuid.uuid4()), "nobody", "..", "%00"])
+@pytest.mark.parametrize("sub", ["00000000-0000-4000-8000-000000000000", "nobody", "..", "%00"])
 def test_whoever_does_not_exist_is_not_found(admin: Program, sub: str) -> None:
     for method, path, options in every_request(sub)[1:]:
         answer = admin(method, path, **options)

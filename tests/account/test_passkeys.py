@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from libs.database import uuid7
 from tests.account.authenticator import Authenticator, Passkey, raw, text
 from tests.account.conftest import (
     Person,
@@ -261,8 +262,9 @@ def test_a_linked_account_is_a_way_in_too(
     execute(
         app,
         """INSERT INTO linked_identities (id, user_id, provider, issuer, subject, name, created_at)
-        SELECT gen_random_uuid(), id, 'github', 'https://github.test', :sub, 'ann', now() FROM users
+        SELECT :id, id, 'github', 'https://github.test', :sub, 'ann', now() FROM users
         WHERE sub = :sub""",
+        id=uuid7(),
         sub=person.sub,
     )
     [passkey_id] = passkey_ids(app, person)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import timedelta
 
 import pytest
 from flask import Flask
@@ -95,6 +96,61 @@ def test_the_wait_is_the_one_of_the_limit_that_was_met(sample_app: Flask) -> Non
         browser.post("/limited-by-the-hour", {"csrf_token": token})
     assert browser.status == 429
     assert 60 < int(browser.page.headers["Retry-After"]) <= 3601
+
+
+def test_addresses_of_ipv6_count_together_by_64(sample_app: Flask) -> None:
+    statuses = []
+    for ip in (
+        "2001:db8:1:2::1",
+        "2001:db8:1:2:ffff::9",
+        "2001:db8:1:2::3",
+        "2001:db8:1:2::4",
+        "2001:db8:1:3::1",
+    ):
+        browser = Browser(sample_app, ip=ip)
+        statuses.append(browser.post("/limited", {"csrf_token": csrf_of(browser)}).status_code)
+    assert statuses == [200, 200, 200, 429, 200]
+    parts = parts_of(sample_app)
+    [found] = ratelimit.find_keys(parts.redis, parts.settings, ip="2001:db8:1:2::7")
+    assert "rl:login:ip:2001:db8:1:2::/64:" in found
+
+
+@pytest.mark.parametrize(
+    ("ip", "counted", "network"),
+    [
+        ("10.1.2.3", "10.1.2.3", "10.1.2.0/24"),
+        ("0.0.0.0", "0.0.0.0", "0.0.0.0/24"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64", "2001:db8:1::/48"),
+    ],
+)
+def test_an_address_has_a_form_in_which_it_counts_and_a_network(ip: str, counted: str, network: str) -> None:
+    assert (ratelimit.counted_address(ip), ratelimit.neighbourhood(ip)) == (counted, network)
+
+
+def test_enhanced_mode_leaves_a_quarter_of_what_it_tightens_and_ends(sample_app: Flask) -> None:
+    mode = parts_of(sample_app).enhanced
+    assert mode.ends_at() is None
+    ends_at = mode.begin(timedelta(minutes=5))
+    assert mode.ends_at() == ends_at
+    try:
+        browser = Browser(sample_app, ip="203.0.113.20")
+        token = csrf_of(browser)
+        assert [browser.post("/limited", {"csrf_token": token}).status_code for _ in range(2)] == [200, 429]
+    finally:
+        assert mode.end()
+    assert not mode.end()
+    assert browser.post("/limited", {"csrf_token": token}).status_code == 200
+
+
+def test_waits_are_told_in_seconds_and_minutes(sample_app: Flask) -> None:
+    with sample_app.test_request_context():
+        words = [ratelimit.wait_in_words(seconds) for seconds in (1, 90, 91, 900)]
+    assert words == [
+        "Wait 1 second, then try again.",
+        "Wait 90 seconds, then try again.",
+        "Wait 2 minutes, then try again.",
+        "Wait 15 minutes, then try again.",
+    ]
 
 
 @pytest.mark.parametrize("allowance", ["10/minute", "5 per minute; 20 per hour", "many per minute", ""])

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from services.notification.letters import LETTERS, letter_of
-from services.notification.letters.letter import sample
+from services.notification.letters.letter import UnusableContext, sample
 from services.notification.writing import write
 from tests.conftest import run_command
 from tests.notification.conftest import ask, deliver
@@ -138,3 +138,18 @@ def test_templates_are_listed_and_previewed(app: Flask) -> None:
     unknown = run_command(app, "templates", "preview", "no_such_mail")
     assert unknown.exit_code == 1
     assert "No mail is named no_such_mail" in unknown.output
+
+
+def test_a_code_is_large_in_groups_and_never_in_the_subject(app: Flask) -> None:
+    with app.app_context():
+        mail = write(sample(letter_of("sign_in_code"), public_url=ORIGIN), language="en")
+    assert "\n    1234 5678\n" in mail.text
+    assert '<p class="code">1234 5678</p>' in mail.html
+    assert not re.search(r"\d", mail.subject)
+
+
+@pytest.mark.parametrize("code", ["", "12", "1234567x", "1234\n5678", "<b>1234</b>", "9" * 13])
+def test_a_code_is_digits_alone(app: Flask, code: str) -> None:
+    context = {"name": "Ada", "code": code, "moment": "2030-01-31T18:30:00Z", "device": "Firefox"}
+    with pytest.raises(UnusableContext):
+        letter_of("sign_in_code").read(context, public_url=ORIGIN)

@@ -55,7 +55,7 @@ PROVIDER = {"GITHUB_CLIENT_ID": "runbook", "GITHUB_CLIENT_SECRET": "a-secret-of-
 
 FAIL_FIVE_TIMES = """
 import contextlib
-from libs.guard.breakers import Down
+from libs.guard.breakers import BreakerOpen, Down
 from libs.observe.logs import set_service
 from libs.service import parts_of
 from services.account import create_app
@@ -68,7 +68,7 @@ set_service("account")
 with app.app_context():
     breaker = parts_of(app).breakers.declare("github_oauth")
     for _ in range(5):
-        with contextlib.suppress(Down):
+        with contextlib.suppress(Down, BreakerOpen):
             breaker.call(fail)
 """
 

@@ -5,15 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from flask import current_app
 from flask_babel import gettext, lazy_gettext
 
+from libs.service import parts_of
 from libs.web.problems import Problem
 from services.account.extensions import db
+from services.account.flows import mail_code
 from services.account.flows.attempts import AttemptEnded, spend, wait_for
 from services.account.flows.factors import PASSWORD, Evidence, KeptOut, Standing, find_standing
 from services.account.flows.login_events import count_attempt, record_failure
 from services.account.flows.passwords import TooBusy, passwords
 from services.account.flows.sessions import SignIn, StandingChanged, begin_session
+from services.account.flows.throttle import Throttled, admit
 from services.account.flows.users import normalise_email
 from services.account.flows.visitor import Visitor
 from services.account.models import PasswordCredential, SignInAttempt, User
@@ -48,19 +52,33 @@ class Halfway:
 def log_in(*, email: str, password: str, visitor: Visitor) -> SignIn | Halfway:
     """Sign a person in with e-mail and password.
 
-    A known and an unknown address cost the same: one query, one hash, one row written.
-    Raises LoginRefused, AccountDisabled, KeptOut, TooBusy.
+    A known and an unknown address cost the same: one query, one try counted, one hash, one row written.
+    Raises Throttled, LoginRefused, AccountDisabled, KeptOut, TooBusy.
     """
     count_attempt()
     address = normalise_email(email)
-    mine = User.email_normalised == address
+    standing = _find_typed(address, visitor)
+    admission = admit("login", visitor=visitor, standing=standing, typed=address, method="password")
+    try:
+        done = _with_password(standing, password, typed=address, visitor=visitor)
+    except (TooBusy, Throttled):  # not for the password's sake
+        admission.give_back()
+        raise
+    admission.give_back()
+    return done
+
+
+def _with_password(
+    standing: Standing | None, password: str, *, typed: str, visitor: Visitor
+) -> SignIn | Halfway:
     checked: str | None = None
-    for _ in range(LOOKS):
-        standing = _find(mine, method="password", visitor=visitor, typed=address)
+    for look in range(LOOKS):
+        if look:
+            standing = _find_typed(typed, visitor)
         stored = standing.password_hash if standing else None
         if stored is None or stored != checked:
             if not passwords().is_right(password, stored):
-                raise _wrong(standing, visitor=visitor, typed=address)
+                raise _wrong(standing, visitor=visitor, typed=typed)
             checked = stored
         assert standing is not None and stored is not None
         try:
@@ -113,12 +131,17 @@ def go_on(
     """From a proven factor to a session, or to the step that is missing. Every way to sign in comes through here.
 
     `proof` is the hash of the password that was entered: replaced meanwhile, it proves nothing any more.
-    Raises AccountDisabled; StandingChanged when the person has to be looked at anew.
+    Raises AccountDisabled, Throttled; StandingChanged when the person has to be looked at anew.
     """
     user = standing.user
     if not user.is_active:
         raise _refused("disabled", AccountDisabled, method=method, visitor=visitor, user=user)
-    needs = _missing(standing, evidence)
+    needs = _missing(standing, evidence, method)
+    if needs == "mail_code":
+        attempt = mail_code.begin(
+            standing, evidence=evidence, proof=proof, provider=provider, method=method, visitor=visitor
+        )
+        return Halfway(attempt_id=attempt, needs=needs)
     if needs is not None:
         attempt = wait_for(
             needs, user_id=user.id, evidence=evidence, visitor=visitor, proof=proof, provider=provider
@@ -137,10 +160,15 @@ def go_on(
         )
 
 
-def _missing(standing: Standing, evidence: Evidence) -> str | None:
+def _missing(standing: Standing, evidence: Evidence, method: str) -> str | None:
     """The step that this person's sign-in still lacks."""
     if standing.has_second_factor and not evidence.is_multi_factor:
         return "second_factor"
+    # While limits are enhanced, what one factor proves on a strange browser is not enough. A mail has been read for
+    # the quiet methods already.
+    is_doubtful = evidence.acr == "1" and not standing.is_known_device and method not in QUIET_METHODS
+    if is_doubtful and parts_of(current_app).enhanced.is_on():
+        return "mail_code"
     return None
 
 
@@ -186,13 +214,20 @@ def finish(attempt: SignInAttempt, *, evidence: Evidence | None, method: str, vi
     raise TooBusy(gettext("Please try again in a moment."), retry_after=2)
 
 
-def record_throttled(*, typed: str | None, visitor: Visitor) -> None:
-    """A sign-in that a limit refused before it was tried."""
-    count_attempt()
-    record_failure("throttled", method="password", visitor=visitor, typed=typed)
+def finish_by_mail_code(*, attempt_id: uuid.UUID | None, code: str, visitor: Visitor) -> SignIn:
+    """Sign in whoever has read the code in their mail.
+
+    Raises WrongCode, AttemptEnded, AccountDisabled, KeptOut.
+    """
+    attempt = mail_code.check(attempt_id=attempt_id, code=code, visitor=visitor)
+    return finish(attempt, evidence=None, method="mail_code", visitor=visitor)
 
 
 # -- refusing --------------------------------------------------------------------------------------------------
+
+
+def _find_typed(address: str, visitor: Visitor) -> Standing | None:
+    return _find(User.email_normalised == address, method="password", visitor=visitor, typed=address)
 
 
 def _find(

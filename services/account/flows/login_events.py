@@ -61,6 +61,14 @@ def count_attempt() -> None:
     parts_of(current_app).metrics.login_attempts.inc()
 
 
+def count_failure(reason: str, *, method: str) -> None:
+    """An attempt failed, for a word of LOGIN_REASONS: counted and logged, and no row of its own."""
+    metrics = parts_of(current_app).metrics
+    metrics.login_failures.inc()
+    metrics.login_failure_reasons.labels(reason=reason).inc()
+    log.info("login_refused", reason=reason, method=method)
+
+
 def record_failure(
     reason: str, *, method: str, visitor: Visitor, user_id: uuid.UUID | None = None, typed: str | None = None
 ) -> None:
@@ -69,8 +77,6 @@ def record_failure(
     `typed` is what was entered as the address: kept as a keyed hash, and only where it is nobody's.
     """
     parts = parts_of(current_app)
-    parts.metrics.login_failures.inc()
-    parts.metrics.login_failure_reasons.labels(reason=reason).inc()
     event = sa.insert(LoginEvent).values(
         user_id=user_id,
         typed_hash=hashed_user(parts.settings, typed) if typed and user_id is None else None,
@@ -84,7 +90,7 @@ def record_failure(
     )
     with db.single_statements() as session:
         session.execute(event)
-    log.info("login_refused", reason=reason, method=method)
+    count_failure(reason, method=method)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ from flask_babel import gettext, lazy_gettext
 from libs.web.problems import Problem
 from services.account.extensions import audit, db
 from services.account.flows.notices import tell
-from services.account.flows.passwords import PasswordRefused, passwords, replace_password
+from services.account.flows.passwords import PasswordRefused, TooBusy, passwords, replace_password
 from services.account.flows.revoking import revoke_access
 from services.account.flows.securing import end_what_is_open
 from services.account.flows.sessions import renew_secret
+from services.account.flows.throttle import admit
 from services.account.flows.users import get_user, lock_user
 from services.account.flows.visitor import Visitor
-from services.account.models import PasswordCredential
+from services.account.models import PasswordCredential, User
 
 
 class WrongPassword(Problem):
@@ -42,15 +43,15 @@ def change_password(
     """Set a new password from within a session, which lives on under a new secret; all others and all grants end.
 
     `old_password` is None where there is none to know: the caller has asked for a fresh sign-in. Second factors
-    stay. Raises WrongPassword, PasswordRefused, PasswordChanged, TooBusy.
+    stay. Raises Throttled, WrongPassword, PasswordRefused, PasswordChanged, TooBusy.
     """
     user = get_user(sub=sub)
     with db.single_statements() as session:
         stored = session.scalar(
             sa.select(PasswordCredential.hash).where(PasswordCredential.user_id == user.id)
         )
-    if stored and not passwords().is_right(old_password or "", stored):
-        raise WrongPassword(errors={"old_password": gettext("This is not your present password.")})
+    if stored:
+        _check_old(user, stored, old_password or "", visitor)
     if stored and new_password == old_password:
         message = gettext("This is the password that you have already.")
         raise PasswordRefused(errors={"password": message})
@@ -73,3 +74,16 @@ def change_password(
         audit.record("password.changed" if stored else "password.set", target=f"user:{sub}")
         tell(session, user=user, template="password_changed", visitor=visitor)
     return Changed(secrets=secrets)
+
+
+def _check_old(user: User, stored: str, old_password: str, visitor: Visitor) -> None:
+    """Only who sits at an open session of theirs comes here: nobody else can use up these tries."""
+    admission = admit("old_password", visitor=visitor, standing=None, typed=user.email_normalised)
+    try:
+        is_right = passwords().is_right(old_password, stored)
+    except TooBusy:
+        admission.give_back()
+        raise
+    if not is_right:
+        raise WrongPassword(errors={"old_password": gettext("This is not your present password.")})
+    admission.give_back()

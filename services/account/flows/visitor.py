@@ -1,8 +1,8 @@
 """The browser at the other end of a sign-in, in plain values: flows know no request."""
 
-import ipaddress
 from dataclasses import dataclass, field
 
+from libs.guard.ratelimit import counted_address, neighbourhood
 from libs.guard.single_use import digest
 
 MAX_USER_AGENT = 400
@@ -30,7 +30,11 @@ class Visitor:
         return digest(self.device) if self.device else None
 
     @property
+    def address(self) -> str:
+        """The address as limits count it: of IPv6, the /64."""
+        return counted_address(self.ip)
+
+    @property
     def network(self) -> str:
-        """The network that the address most likely shares with its neighbours: a /24, or a /64 of IPv6."""
-        address = ipaddress.ip_address(self.ip)
-        return str(ipaddress.ip_network((address, 24 if address.version == 4 else 64), strict=False))
+        """The network that the address most likely shares with its neighbours: a /24, or a /48 of IPv6."""
+        return neighbourhood(self.ip)

@@ -26,13 +26,14 @@ from services.account.flows.passkeys import AlreadyAdded, ChallengeEnded, Passke
 from services.account.flows.passwords import Hint, PasswordRefused, passwords
 from services.account.flows.users import EmailTaken
 from services.account.routes.browser import browser_mark, sent_on, visitor, wants_change, wants_check
-from services.account.routes.login import PER_ACCOUNT, PER_ADDRESS
 from services.account.routes.passkeys import ASKING, as_json, refused_new
 from services.account.routes.password_links import CHECKS
 
 bp = Blueprint("enrolment", __name__)
 
 STEP = "enrolment"
+PER_ADDRESS = "60 per minute"
+PER_APPLICATION = "20 per 5 minutes"
 
 
 def enrolling_application() -> str | None:
@@ -63,8 +64,8 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/enrol")
-@limiter.limit("login", PER_ADDRESS, when=wants_change)
-@limiter.limit("login", PER_ACCOUNT, by=enrolling_application, when=wants_change)
+@limiter.limit("enrolment", PER_ADDRESS, when=wants_change)
+@limiter.limit("enrolment", PER_APPLICATION, by=enrolling_application, when=wants_change)
 @limiter.limit("password_check", CHECKS, when=wants_check)
 @public
 def set_password() -> ResponseReturnValue:
@@ -95,8 +96,8 @@ def ask() -> ResponseReturnValue:
 
 
 @bp.post("/enrol/passkey")
-@limiter.limit("login", PER_ADDRESS)
-@limiter.limit("login", PER_ACCOUNT, by=enrolling_application)
+@limiter.limit("enrolment", PER_ADDRESS)
+@limiter.limit("enrolment", PER_APPLICATION, by=enrolling_application)
 @public
 def set_passkey() -> ResponseReturnValue:
     """Open the account with the passkey that the browser made."""

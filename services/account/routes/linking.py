@@ -20,10 +20,10 @@ from services.account.flows.login import AccountDisabled
 from services.account.flows.ways_in import LastWayIn
 from services.account.providers import find_provider, label_of
 from services.account.routes.browser import sent_on, visitor, wanted_path
-from services.account.routes.login import PER_ADDRESS
 
 bp = Blueprint("linking", __name__)
 
+PER_ADDRESS = "60 per minute"
 VISIT = "provider_visit"
 """Where the browser's session keeps the id of its visit to a provider."""
 LINKS = "/account/links"

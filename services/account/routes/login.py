@@ -1,18 +1,15 @@
 """/login: sign in with e-mail and password; /login/resume: bring a session's copy back."""
 
-from flask import Blueprint, Response, redirect, render_template, request
+from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_limiter.errors import RateLimitExceeded
 
-from libs.guard.ratelimit import too_many
 from libs.people.access import public
 from libs.people.sessions import Session, current_session
 from libs.web.headers import allow_form_target
-from services.account.extensions import limiter
 from services.account.flows import linking, sessions
 from services.account.flows.factors import strongest_way
-from services.account.flows.login import LoginRefused, log_in, record_throttled
-from services.account.flows.users import normalise_email
+from services.account.flows.login import LoginRefused, log_in
+from services.account.flows.throttle import Throttled
 from services.account.routes.browser import (
     brings_cookie,
     give_sessions,
@@ -24,15 +21,8 @@ from services.account.routes.browser import (
 
 bp = Blueprint("login", __name__)
 
-PER_ADDRESS = "60 per minute"
-PER_ACCOUNT = "20 per 5 minutes"
 STRENGTH = ("1", "2", "phr")
 """The words of `acr`, weakest first."""
-
-
-def typed_account() -> str | None:
-    """The account that somebody tries to enter, in one form however it is typed."""
-    return normalise_email(request.form.get("email", "")) or None
 
 
 @bp.get("/login")
@@ -50,8 +40,6 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/login")
-@limiter.limit("login", PER_ADDRESS)
-@limiter.limit("login", PER_ACCOUNT, by=typed_account)
 @public
 def sign_in() -> ResponseReturnValue:
     email = request.form.get("email", "")
@@ -60,13 +48,10 @@ def sign_in() -> ResponseReturnValue:
         done = log_in(email=email, password=password, visitor=visitor())
     except LoginRefused as refused:
         return _form(email=email, error=refused.detail), refused.status
+    except Throttled as refused:
+        page = _form(email=email, error=refused.detail)
+        return page, refused.status, {"Retry-After": str(refused.retry_after)}
     return sent_on(done, wanted_path())
-
-
-@bp.errorhandler(RateLimitExceeded)
-def _throttled(error: RateLimitExceeded) -> Response:
-    record_throttled(typed=typed_account(), visitor=visitor())
-    return too_many(error)
 
 
 @bp.get("/login/resume")

@@ -12,10 +12,12 @@ from services.account.flows.attempts import AttemptEnded, find_attempt
 from services.account.flows.login import AccountDisabled, LoginRefused, finish
 from services.account.flows.login_events import count_attempt, record_failure
 from services.account.routes.browser import attempt_id, browser_mark, sent_on, visitor, wanted_path
-from services.account.routes.login import PER_ADDRESS
 from services.account.routes.passkeys import ASKING, as_json
 
 bp = Blueprint("passkey_login", __name__)
+
+PER_ADDRESS = "60 per minute"
+"""Nobody guesses a passkey: this keeps the work within bounds."""
 
 
 @bp.post("/login/passkey/options")

@@ -10,6 +10,7 @@ from libs.people.access import current_session, public, signed_in
 from services.account.extensions import limiter
 from services.account.flows.password_change import PasswordChanged, WrongPassword, change_password
 from services.account.flows.passwords import PasswordRefused, passwords
+from services.account.flows.throttle import Throttled
 from services.account.flows.users import get_user, has_password
 from services.account.models import User
 from services.account.routes.browser import give_sessions, visitor, wants_change, wants_check
@@ -18,13 +19,6 @@ from services.account.routes.password_links import CHECKS, strength_of
 bp = Blueprint("password_change", __name__)
 
 PER_ADDRESS = "60 per minute"
-PER_PERSON = "20 per 5 minutes"
-"""How often the old password may be tried: like a sign-in, counted apart from it."""
-
-
-def this_person() -> str:
-    """Whose tries are counted here: not the address's, which a stranger at the sign-in page could use up."""
-    return current_session().sub
 
 
 @bp.get("/.well-known/change-password")
@@ -44,8 +38,7 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/account/password")
-@limiter.limit("login", PER_ADDRESS, when=wants_change)
-@limiter.limit("login", PER_PERSON, by=this_person, when=wants_change)
+@limiter.limit("password_change", PER_ADDRESS, when=wants_change)
 @limiter.limit("password_check", CHECKS, when=wants_check)
 @signed_in
 def change() -> ResponseReturnValue:
@@ -66,7 +59,7 @@ def show_first() -> ResponseReturnValue:
 
 
 @bp.post("/account/password/new")
-@limiter.limit("login", PER_ADDRESS, when=wants_change)
+@limiter.limit("password_change", PER_ADDRESS, when=wants_change)
 @limiter.limit("password_check", CHECKS, when=wants_check)
 @signed_in(fresh=True)
 def set_first() -> ResponseReturnValue:
@@ -92,6 +85,9 @@ def _change(user: User, *, old_password: str | None) -> ResponseReturnValue:
         )
     except WrongPassword as refused:
         return _form(user, has_one=has_one, old_password=refused.errors["old_password"]), refused.status
+    except Throttled as refused:
+        page = _form(user, has_one=has_one, old_password=refused.detail)
+        return page, refused.status, {"Retry-After": str(refused.retry_after)}
     except PasswordRefused as refused:
         return _form(user, has_one=has_one, new_password=refused.errors["password"]), refused.status
     except PasswordChanged as refused:

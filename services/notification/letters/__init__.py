@@ -8,6 +8,7 @@ from services.notification.letters import (
     passwords,
     second_factor,
     security,
+    sign_in,
 )
 from services.notification.letters.letter import Letter, one_line
 
@@ -36,6 +37,7 @@ LETTERS: dict[str, type[Letter]] = {
         security.ProviderLinked,
         security.ProviderUnlinked,
         security.SignInThreatened,
+        sign_in.SignInCode,
         addresses.ConfirmNewEmail,
         addresses.EmailInUse,
         addresses.EmailChanged,

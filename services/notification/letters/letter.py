@@ -1,7 +1,8 @@
 """What a letter is: a class per mail, its fields the context that a request must bring.
 
 How a letter becomes text and HTML is in writing.py. A field's type says how its value is read: `str` is one
-line, `Words` may have several, `Link` leads to our own origin, `Moment` is a point in time.
+line, `Words` may have several, `Digits` are typed into a page, `Link` leads to our own origin, `Moment` is a point
+in time.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from flask_babel import format_datetime
 from flask_babel import gettext as _
 
 Words = NewType("Words", str)
+Digits = NewType("Digits", str)
 Link = NewType("Link", str)
 Moment = NewType("Moment", datetime)
 
@@ -23,6 +25,7 @@ LONGEST_LINE = 200
 LONGEST_WORDS = 4000
 # Control characters, and the ones that turn the direction of what follows them.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+_DIGITS = re.compile(r"[0-9]{4,12}\Z")
 _NOT_IN_LINKS = re.compile(r"[\s\x00-\x20\x7f<>\"'\\]")
 
 
@@ -42,13 +45,24 @@ class Button:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Digits to type into a page: large, and in groups that the eye can hold."""
+
+    digits: str
+
+    @property
+    def groups(self) -> str:
+        return " ".join(self.digits[start : start + 4] for start in range(0, len(self.digits), 4))
+
+
+@dataclass(frozen=True)
 class Quotation:
     """Somebody's own words, line breaks and all."""
 
     text: str
 
 
-Block = Paragraph | Button | Quotation
+Block = Paragraph | Button | Code | Quotation
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -91,6 +105,10 @@ def _read(key: str, value: Any, kind: Any, public_url: str) -> Any:
     if kind is Words:
         lines = (_UNSEEN.sub(" ", line).rstrip() for line in value.strip().splitlines())
         return "\n".join(lines)[:LONGEST_WORDS]
+    if kind is Digits:
+        if not _DIGITS.match(value):
+            raise UnusableContext(key)
+        return value
     if kind is Link:
         # A mail of ours leads nowhere else, whoever asked for it.
         if not value.startswith(public_url + "/") or _NOT_IN_LINKS.search(value):
@@ -120,6 +138,7 @@ def sample(letter: type[Letter], *, public_url: str) -> Letter:
     invented: dict[Any, Any] = {
         str: "Ada Lovelace",
         Words: "We keep places for people of the region.\nPlease apply again next year.",
+        Digits: "12345678",
         Link: f"{public_url}/preview?token=an-invented-token",
         Moment: datetime(2030, 1, 31, 18, 30, tzinfo=UTC),
     }
