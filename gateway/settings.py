@@ -31,9 +31,6 @@ class GatewaySettings(Settings):
     DEMO_CLIENT_SECRET: str = dataclasses.field(default="", repr=False)
     """Its secret; in development one derived from SECRET_KEY, so that nobody has to hand it over."""
 
-    OUTBOUND_CA_BUNDLE: str = ""
-    """A file of certificates by which the demo knows an issuer whose certificate is self-made."""
-
     @property
     def demo_url(self) -> str:
         return self.DEMO_URL.rstrip("/") or f"{self.PUBLIC_URL}/demo"

@@ -97,6 +97,10 @@ class Suite:
         return self.data.path / "tls" / "certificate.pem"
 
     @property
+    def _certificate_key(self) -> Path:
+        return self.certificate.with_name("key.pem")
+
+    @property
     def environ(self) -> dict[str, str]:
         """The environment of every process, and of a command that is to reach this suite."""
         return {**self.given, **{name: self.given.get(name) or value for name, value in self.values.items()}}
@@ -124,6 +128,9 @@ class Suite:
                 self.given, PUBLIC_URL=self.url, TRUSTED_PROXY_HOPS="1", DATA_DIR=str(self.data.path), **more
             )
             self.data.announce(self.values)
+            # First of all: OUTBOUND_CA_BUNDLE may name it, and a setting must not name what is not there.
+            host = urlsplit(self.environ["PUBLIC_URL"]).hostname or "localhost"
+            ensure_certificate(self.certificate, self._certificate_key, host=host)
             self._prepare_databases()
             self.run_folder = Path(tempfile.mkdtemp(prefix="id-suite-"))
             # nginx gives up root for its workers, and they keep their buffers in there.
@@ -218,9 +225,6 @@ class Suite:
     def _write_nginx(self) -> None:
         from gateway.routes import render_nginx
 
-        key = self.certificate.with_name("key.pem")
-        host = urlsplit(self.environ["PUBLIC_URL"]).hostname or "localhost"
-        ensure_certificate(self.certificate, key, host=host)
         folder = self.run_folder / "nginx"
         folder.mkdir()
         (folder / "nginx.conf").write_text(
@@ -230,7 +234,7 @@ class Suite:
                     "HTTP_PORT": str(self.ports.http),
                     "HTTPS_PORT": str(self.ports.https),
                     "TLS_CERTIFICATE": str(self.certificate),
-                    "TLS_CERTIFICATE_KEY": str(key),
+                    "TLS_CERTIFICATE_KEY": str(self._certificate_key),
                     "NGINX_FOLDER": str(folder),
                 }
             )

@@ -15,7 +15,8 @@ from libs.messaging.events import (
 from libs.messaging.inbox import Handler
 from services.account.extensions import issuer_keys
 from services.account.flows.data_download import keep_part
-from services.account.flows.password_links import open_account, warn_of_threat
+from services.account.flows.password_links import open_account
+from services.account.flows.threats import warn_of_threat
 
 
 def open_for_applicant(event: ApplicantActivated) -> None:

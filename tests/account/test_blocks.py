@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 
+from tests.account import linking_steps, passkey_doors
+from tests.account.authenticator import Passkey
 from tests.account.conftest import PASSWORD, Person, execute, is_signed_in, rows, side_by_side, sign_in
+from tests.account.provider_server import ProviderServer
 from tests.account.test_password_links import activated, link_in, mails_to
 from tests.account.test_sessions import token_of
 from tests.conftest import receive, run_command
@@ -85,6 +88,45 @@ def test_one_address_of_ipv6_is_blocked_and_its_neighbour_is_not(app: Flask, per
     block(app, "--ip", "2001:db8::1")
     assert try_password(app, person, "2001:db8::1").status == 403
     assert try_password(app, person, "2001:db8::2").status == 303
+
+
+def test_no_passkey_opens_from_a_blocked_address(app: Flask, passkey: Passkey) -> None:
+    made = block(app, "--ip", NETWORK)
+    browser = passkey_doors.sign_in_with(Browser(app, ip=INSIDE), passkey)
+    assert browser.status == 403
+    assert not is_signed_in(browser)
+    run_command(app, "blocks", "lift", made)
+    assert is_signed_in(passkey_doors.sign_in_with(browser, passkey))
+
+
+def test_no_linked_account_opens_from_a_blocked_address(
+    app: Flask, browser: Browser, person: Person, provider: ProviderServer
+) -> None:
+    linking_steps.link(sign_in(browser, person), provider)
+    made = block(app, "--ip", NETWORK)
+    other = Browser(app, ip=INSIDE)
+    linking_steps.sign_in_with(other, provider)
+    assert not is_signed_in(other)
+    assert "throttled" in reasons(app, INSIDE)
+    run_command(app, "blocks", "lift", made)
+    linking_steps.sign_in_with(other, provider)
+    assert is_signed_in(other)
+
+
+def test_no_second_step_is_finished_from_an_address_that_was_blocked_meanwhile(
+    app: Flask, person: Person, passkey: Passkey
+) -> None:
+    browser = Browser(app, ip=INSIDE)
+    browser.fill("/login", email=person.email, password=person.password)
+    assert browser.location.startswith("/login/second-factor")
+    path, answers = "/login/second-factor", "/login/second-factor/passkey"
+    asked = passkey_doors.ask(browser, path, answers)
+    answer = passkey_doors.Authenticator().answer(passkey, asked.options)
+    browser.get(path)
+    data = {"csrf_token": token_of(browser), "ticket": asked.ticket}
+    block(app, "--ip", NETWORK)
+    assert browser.post(answers, {**data, "passkey": json.dumps(answer)}).status_code == 403
+    assert not is_signed_in(browser)
 
 
 def test_a_blocked_address_enrols_nobody_and_the_ticket_stays_good(

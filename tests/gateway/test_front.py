@@ -90,7 +90,13 @@ def test_admin_shows_each_role_its_own_pages(app: Flask, browser_of: Callable[..
         sign_in_copy(browser, app, roles=[role])
         shown[role] = {path for path in links_of(browser.get("/admin").text) if path.startswith("/admin/")}
     assert shown["reviewer"] == {"/admin/applications", "/admin/messages"}
-    assert shown["support"] == {"/admin/users", "/admin/messages", "/admin/events/account"}
+    assert shown["support"] == {
+        "/admin/users",
+        "/admin/users/blocks",
+        "/admin/login-events",
+        "/admin/messages",
+        "/admin/events/account",
+    }
     assert shown["admin"] >= shown["reviewer"] | shown["support"]
 
 

@@ -26,6 +26,12 @@ def test_every_mail_is_asked_for_by_some_flow_and_every_one_asked_for_exists() -
     assert named <= set(LETTERS)
 
 
+def test_staff_read_of_each_mail_in_words() -> None:
+    from services.notification.routes.messages import TEMPLATE_WORDS
+
+    assert set(TEMPLATE_WORDS) == set(LETTERS)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_mail_is_whole_in_both_languages(app: Flask, name: str) -> None:
     with app.app_context():

@@ -2,10 +2,11 @@
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ assert service in ("account", "onboarding", "oidc", "notification"), where
 if arguments[0] == "exec":
     command = arguments[arguments.index("--") + 1:]
     assert command[:3] == ["flask", "--app", "services." + service], command
-    os.chdir({str(ROOT)!r})
-    os.execv(sys.executable, [sys.executable, "-m", *command])
+    sys.path.insert(0, {str(ROOT)!r})
+    from tests.runbook.commands import ask
+    sys.exit(ask(os.environ["COMMANDS"], command[1:]))
 elif arguments[0] == "logs":
     for line in open(os.environ["DATA_DIR"] + "/log/web.jsonl", errors="replace"):
         if '"service": "' + service + '"' in line:
@@ -81,6 +83,15 @@ class Operator:
         self.password = "five green turtles swim at night"
         self.bin = bin_folder
         self.is_member = False
+        self.socket = bin_folder / "commands"
+        self.commands = subprocess.Popen(
+            [sys.executable, "-m", "tests.runbook.commands", str(self.socket)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.commands.stdout is not None
+        assert self.commands.stdout.readline() == "ready\n"
         for name, text in (("kubectl", KUBECTL), ("curl", CURL)):
             program = bin_folder / name
             program.write_text(text)
@@ -91,6 +102,7 @@ class Operator:
         own = {name: value for name, value in self.house.environ.items() if not name.startswith("ADMIN_")}
         own |= {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
+            "COMMANDS": str(self.socket),
             "ORIGIN": self.house.origin,
             "METRICS_ORIGIN": f"http://127.0.0.1:{self.house.metrics_port}",
         }
@@ -104,9 +116,21 @@ class Operator:
         )
 
     def command(self, service: str, *arguments: str) -> str:
-        done = self.house.command(service, *arguments)
+        done = self.try_command(service, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def try_command(self, service: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        words = [
+            f"deployment/id-{service}",
+            "-n",
+            "updspace-id",
+            "--",
+            "flask",
+            "--app",
+            f"services.{service}",
+        ]
+        return self.run(shlex.join(["kubectl", "exec", *words, *arguments]), {})
 
     def break_github(self) -> None:
         """GitHub has failed five times in a row, for a process that logs where the suite's web process does."""
@@ -121,13 +145,13 @@ class Operator:
     # The member's way in, as far as a block needs it; each step is made once.
 
     def has_account(self) -> bool:
-        return self.house.command("account", "users", "show", MEMBER).returncode == 0
+        return self.try_command("account", "users", "show", MEMBER).returncode == 0
 
     def applicant(self) -> None:
         """user@example.com has applied and was approved, and their activation mail is lost."""
         if (
             self.has_account()
-            or self.house.command("onboarding", "applications", "show", MEMBER).returncode == 0
+            or self.try_command("onboarding", "applications", "show", MEMBER).returncode == 0
         ):
             return
         browser = self.house.browser()
@@ -148,16 +172,18 @@ class Operator:
         self.set_password()
         self.is_member = True
 
-    def set_password(self) -> None:
-        """By the newest mailed link that sets one."""
-        wait_until(lambda: any("/password/" in mail["text"] for mail in self.house.mail(MEMBER)))
-        for mail in self.house.mail(MEMBER):
-            found = re.search(r"https?://\S+/password/\S+", mail["text"])
-            if found:
-                browser = self.house.browser()
-                browser.fill(found[0], password=self.password)
-                assert browser.status == 303, browser.text
-                return
+    def password_links(self) -> list[str]:
+        """What has been mailed to set a password with, newest first."""
+        texts = [mail["text"] for mail in self.house.mail(MEMBER)]
+        found = (re.search(r"https?://\S+/password/\w+\?token=\S+", text) for text in texts)
+        return [link[0] for link in found if link]
+
+    def set_password(self, *, beyond: int = 0) -> None:
+        """By the newest mailed link, once there are more than so many."""
+        wait_until(lambda: len(self.password_links()) > beyond)
+        browser = self.house.browser()
+        browser.fill(self.password_links()[0], password=self.password)
+        assert browser.status == 303, browser.text
 
     def try_sign_in(self, password: str | None = None) -> HTTPBrowser:
         browser = self.house.browser()
@@ -172,8 +198,11 @@ class Operator:
 
 
 @pytest.fixture(scope="session")
-def operator(house: House, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    return Operator(house, tmp_path_factory.mktemp("bin"))
+def operator(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    operator = Operator(house, tmp_path_factory.mktemp("bin"))
+    yield operator
+    operator.commands.kill()
+    operator.commands.communicate()
 
 
 def is_signed_in(browser: Any) -> bool:

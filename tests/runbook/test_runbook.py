@@ -46,11 +46,15 @@ def is_signed_out(operator: Operator, said: str) -> None:
     assert not is_signed_in(_open["browser"])
 
 
+def signed_in_before(operator: Operator) -> None:
+    signed_in(operator)
+    _open["links"] = len(operator.password_links())
+
+
 def is_secured(operator: Operator, said: str) -> None:
     is_signed_out(operator, said)
     assert operator.try_sign_in().status == 422
-    wait_until(lambda: "/password/" in operator.house.mail(MEMBER)[0]["text"])
-    operator.set_password()
+    operator.set_password(beyond=_open["links"])
     assert operator.try_sign_in().status == 303
 
 
@@ -71,6 +75,14 @@ def has_account(operator: Operator, said: str) -> None:
 def failed_once(operator: Operator) -> None:
     operator.member()
     assert operator.try_sign_in("not the password of anybody").status == 422
+
+
+def is_enhanced(operator: Operator) -> None:
+    operator.command("account", "ratelimits", "enhance")
+
+
+def is_relaxed(operator: Operator, said: str) -> None:
+    assert "as usual" in operator.command("account", "ratelimits", "relax")
 
 
 def a_block(operator: Operator) -> dict[str, str]:
@@ -108,7 +120,9 @@ EXPECTED = {
         signed_in,
         is_signed_out,
     ),
-    "2. Revoke all sessions for a user / 2": Expected((rf"{MEMBER} is secured",), signed_in, is_secured),
+    "2. Revoke all sessions for a user / 2": Expected(
+        (rf"{MEMBER} is secured",), signed_in_before, is_secured
+    ),
     "2. Revoke all sessions for a user / 3": Expected((rf"{MEMBER} +\|", r"pwd"), signed_in),
     "2. Revoke all sessions for a user / 4": Expected(
         (rf"{MEMBER} is disabled and signed out everywhere", rf"{MEMBER} may sign in again"),
@@ -128,15 +142,17 @@ EXPECTED = {
         (r"failure_reason +\| count", r"bad_password +\| [1-9]"), failed_once
     ),
     "High authentication failure rate / 2": Expected((HEADER,), failed_once),
-    "High authentication failure rate / 3": Expected(
+    "High authentication failure rate / 3": Expected((r"Limits are enhanced until 20",), after=is_relaxed),
+    "High authentication failure rate / 4": Expected((r"Limits are as usual again\.",), is_enhanced),
+    "High authentication failure rate / 5": Expected(
         (
             r"Blocked 203\.0\.113\.0/24 until .*Sessions that are open stay",
             r"Blocked throwaway\.example until",
             r"203\.0\.113\.0/24 +\|.*Credential stuffing",
         )
     ),
-    "High authentication failure rate / 4": Expected((r"Lifted the block\.",), a_block, is_lifted),
-    "High authentication failure rate / 5": Expected(
+    "High authentication failure rate / 6": Expected((r"Lifted the block\.",), a_block, is_lifted),
+    "High authentication failure rate / 7": Expected(
         (r"resolve: [\d.]+ ms", r"query: [\d.]+ ms", r"Active connections: \d+ of \d+")
     ),
     "Circuit breaker open for OAuth provider / 1": Expected(

@@ -26,7 +26,7 @@ def test_cookies_are_bound_to_this_host_and_to_https(people: People):
     browser = people.administrator()
     answer = browser.get("/login")
     names = {cookie.name for cookie in browser.http.cookies}
-    assert names == {"__Host-id_session", "__Host-id_browser"}
+    assert names == {"__Host-id_session", "__Host-id_browser", "__Host-id_device"}
     assert all(cookie.secure for cookie in browser.http.cookies)
     assert answer.headers["Strict-Transport-Security"]
 

@@ -229,21 +229,3 @@ def set_first_password(*, token: str, password: str, visitor: Visitor) -> SignIn
         audit.record("password.set", target=f"user:{user.sub}")
         mark_email_verified(user)
     return sign_in(User.sub == owner.sub, evidence=PASSWORD, method="link", visitor=visitor, proof=hashed)
-
-
-def warn_of_threat(*, sub: str, cause: str) -> None:
-    """Tell a person by mail that somebody used what only their app should have. At most once an hour."""
-    with db.transaction() as session:
-        user = session.scalar(sa.select(User).where(User.sub == sub))
-        if user is None or not user.is_active:
-            log.info("threat_to_nobody", sub=sub, cause=cause)
-            return
-        outbox.record(
-            MailRequested(
-                template="sign_in_threatened",
-                recipient=user.email,
-                locale=user.locale,
-                context={"name": user.name},
-                deduplication_key=f"sign_in_threatened:{sub}:{utcnow():%Y%m%d%H}",
-            )
-        )

@@ -22,7 +22,7 @@ STATES = (
     "staff",
 )
 """What people may be filtered by."""
-CANDIDATES = 2_000
+CANDIDATES = 500
 """So many people are taken from each index for one search; more than that is no search."""
 
 

@@ -118,25 +118,28 @@ class ProviderUnlinked(SecurityNotice):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class SignInThreatened(Letter):
+class SignInThreatened(SecurityNotice):
     NAME = "sign_in_threatened"
 
     def subject(self) -> str:
         return _("We ended an app's access to your account")
 
-    def blocks(self, public_url: str) -> list[Block]:
+    def what(self) -> list[str]:
         return [
-            Paragraph(
-                _(
-                    "Somebody tried to use your account with a sign-in key that an app had already used. "
-                    "The key may have been copied, so we ended the access that came with it."
-                )
+            _(
+                "Somebody tried to use your account with a sign-in key that an app had already used. "
+                "The key may have been copied, so we ended the access that came with it."
             ),
-            Paragraph(
-                _(
-                    "The app may ask you to sign in again; that is all right. Please see whether you know all "
-                    "the places where you are signed in, and change your password if you do not."
-                )
+            _(
+                "The app may ask you to sign in again; that is all right. Please see whether you know all "
+                "the places where you are signed in."
             ),
-            Button(_("Look at your account"), f"{public_url}/account"),
         ]
+
+    def next_step(self, public_url: str) -> list[Block]:
+        return [Button(_("Where you are signed in"), f"{public_url}/account/sessions")]
+
+    def if_it_was_you(self) -> str:
+        return _(
+            "If you know them all, there is nothing more to do. Else, close your account to everybody else:"
+        )
