@@ -141,6 +141,8 @@ class Operation:
     about: str
     scope: str | None
     role: str | None
+    max_age: int | None
+    """How many seconds ago a person may have signed in."""
     parameters: tuple[Member, ...]
     body: Member | None
     answers: tuple[Answer, ...]
@@ -196,6 +198,7 @@ def _operation(whole: Mapping[str, Any], path: str, method: str, operations: Map
         about=found.get("description", ""),
         scope=scopes[0] if scopes else None,
         role=found.get("x-role"),
+        max_age=found.get("x-max-age"),
         parameters=tuple(
             _member(
                 each["name"],
@@ -280,6 +283,8 @@ def _resolved(whole: Mapping[str, Any], value: Mapping[str, Any]) -> Mapping[str
 def _kind(schema: Mapping[str, Any]) -> str:
     """A type in the words of JSON, the same in every language."""
     if shape := _shape_of(schema):
+        if "anyOf" in schema:
+            return f"{shape} | null"
         return f"{shape}[]" if schema.get("type") == "array" else shape
     if "enum" in schema:
         return " | ".join(json.dumps(value) for value in schema["enum"])
@@ -299,6 +304,9 @@ _BOUNDS = {"minimum": "≥", "maximum": "≤", "minLength": "length ≥", "maxLe
 
 
 def _shape_of(schema: Mapping[str, Any]) -> str | None:
+    for one in schema.get("anyOf", ()):  # a shape, or null
+        if shape := _shape_of(one):
+            return shape
     reference = schema.get("$ref") or schema.get("items", {}).get("$ref", "")
     return match[1] if (match := re.fullmatch(r"#/components/schemas/(\w+)", reference)) else None
 

@@ -161,12 +161,12 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def wait_for_events(*, seconds: float = EVENTS_WAIT_S, quiet: bool = False) -> int:
-    """Give this command's events up to `seconds` to leave and be confirmed; say what is still queued."""
+def wait_for_events(*, quiet: bool = False) -> int:
+    """Give this command's events up to EVENTS_WAIT_S to leave and be confirmed; say what is still queued."""
     from libs.service import parts_of
 
     outbox = parts_of(current_app).outbox
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + EVENTS_WAIT_S
     while (waiting := outbox.waiting()) and time.monotonic() < deadline:
         parts_of(current_app).db.session.rollback()
         time.sleep(0.05)

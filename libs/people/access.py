@@ -81,13 +81,15 @@ def protocol(why: str) -> Callable[[View], View]:
     return lambda view: _declare(view, Access("protocol", why=why))
 
 
-def bearer(scope: str, *, role: str | None = None) -> Callable[[View], View]:
+def bearer(scope: str, *, role: str | None = None, fresh: bool = False) -> Callable[[View], View]:
     """Whoever bears an access token of ours with this scope, on /api/* alone; a cookie never counts there.
 
     With a role a person must hold it too (`admin` always does), while a client by itself needs the scope alone.
-    Without one the route is the person's own, and no client enters by itself.
+    Without one the route is the person's own, and no client enters by itself. `fresh` asks a person for a recent
+    sign-in (step-up): the answer to an older one says so (RFC 9470).
     """
-    return lambda view: _declare(view, Access("bearer", roles=(role,) if role else (), scope=scope))
+    access = Access("bearer", roles=(role,) if role else (), scope=scope, needs_fresh=fresh)
+    return lambda view: _declare(view, access)
 
 
 def current_session() -> sessions.Session:
@@ -116,7 +118,8 @@ def init_access(app: Flask) -> None:
         if access.kind in ("public", "protocol"):
             return None
         if access.kind == "bearer":
-            found = authenticate(request, scope=access.scope, roles=access.roles)
+            max_age = STEP_UP_LIFETIME if access.needs_fresh else None
+            found = authenticate(request, scope=access.scope, roles=access.roles, max_age=max_age)
             set_actor(f"user:{found.sub}" if found.sub else f"client:{found.client_id}")
             return None
         if request.path.startswith("/api/"):

@@ -215,10 +215,16 @@ class Bearer:
     roles: tuple[str, ...]
     issued_at: int
     """Epoch seconds."""
+    auth_time: int | None = None
+    """When the person last proved who they are, in epoch seconds; None for a client by itself."""
 
     def has_role(self, *roles: str) -> bool:
         """Whether the person came with one of the roles; `admin` implies all."""
         return "admin" in self.roles or any(role in self.roles for role in roles)
+
+    def is_fresh(self, max_age: timedelta) -> bool:
+        """Whether the person signed in no longer ago than this."""
+        return self.auth_time is not None and self.auth_time >= int(time.time() - max_age.total_seconds())
 
 
 class NoToken(Problem):
@@ -253,17 +259,33 @@ class InsufficientScope(Problem):
         super().__init__(detail, headers={"WWW-Authenticate": challenge})
 
 
+class StaleSignIn(Problem):
+    """The token opens this, and its person has to sign in anew first (RFC 9470 §3)."""
+
+    status, slug = 401, "stale-sign-in"
+    title = lazy_gettext("This needs a fresh sign-in")
+
+    def __init__(self, max_age: timedelta):
+        seconds = int(max_age.total_seconds())
+        challenge = f'Bearer realm="api", error="insufficient_user_authentication", max_age="{seconds}"'
+        words = lazy_gettext("Ask the issuer again, with max_age=%(seconds)s.", seconds=seconds)
+        super().__init__(words, headers={"WWW-Authenticate": challenge})
+
+
 class TokensUnavailable(Unavailable):
     """Redis is away and no row here can say whether the token was revoked, or the issuer's keys have not come yet."""
 
     slug, title = "tokens-unavailable", lazy_gettext("We cannot check access tokens right now")
 
 
-def authenticate(request: Request, *, scope: str, roles: tuple[str, ...]) -> Bearer:
+def authenticate(
+    request: Request, *, scope: str, roles: tuple[str, ...], max_age: timedelta | None = None
+) -> Bearer:
     """Who bears the request's token, held to a scope and, for a person, to one of the roles.
 
     Without roles the route is the person's own, so that a client by itself does not enter. The token comes in the
-    header alone (RFC 6750 §2.1). Raises NoToken, InvalidToken, InsufficientScope, TokensUnavailable.
+    header alone (RFC 6750 §2.1). `max_age` is how long ago a person may have signed in; a client by itself never does.
+    Raises NoToken, InvalidToken, InsufficientScope, StaleSignIn, TokensUnavailable.
     """
     from libs.service import parts_of
 
@@ -283,6 +305,8 @@ def authenticate(request: Request, *, scope: str, roles: tuple[str, ...]) -> Bea
         raise InsufficientScope(scope, lazy_gettext("It is nobody's own: a client by itself got it."))
     if bearer.sub is not None and roles and not bearer.has_role(*roles):
         raise InsufficientScope(scope, lazy_gettext("It lacks the role %(role)s.", role=roles[0]))
+    if max_age is not None and bearer.sub is not None and not bearer.is_fresh(max_age):
+        raise StaleSignIn(max_age)
     g.bearer = bearer
     return bearer
 
@@ -336,6 +360,7 @@ def _bearer_of(claims: Mapping[str, Any]) -> Bearer:
             scopes=frozenset(claims["scope"].split()),
             roles=tuple(claims.get("roles", ())),
             issued_at=int(claims["iat"]),
+            auth_time=int(claims["auth_time"]) if "auth_time" in claims else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidToken from error

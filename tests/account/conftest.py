@@ -49,9 +49,7 @@ def app(account_app: Flask) -> Flask:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody confirms events here, so commands need not wait for it as long as they would."""
-    from services.account import cli
-
-    monkeypatch.setattr(cli, "wait_for_events", functools.partial(cli.wait_for_events, seconds=0.05))
+    monkeypatch.setattr("libs.commands.EVENTS_WAIT_S", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +115,16 @@ def program_of(app: Flask, oidc_app: Flask) -> Callable[..., Program]:
     """Makes programs that bear access tokens: of a person, or with None of a client by itself."""
     deliver_keys(app, oidc_app)
     return functools.partial(bearing, app, oidc_app)
+
+
+@pytest.fixture
+def admin_program(make_person: Callable[..., Person], program_of: Callable[..., Program]) -> Program:
+    return program_of(make_person(roles=["admin"]), "users:read users:write")
+
+
+@pytest.fixture
+def support_program(make_person: Callable[..., Person], program_of: Callable[..., Program]) -> Program:
+    return program_of(make_person(roles=["support"]), "users:read users:write")
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def bearing(app: Flask, oidc_app: Flask, person: Any, scope: str = "me", **chang
         # Denials have the grain of a second: a test's next step must not fall under one of its own set-up.
         "iat": now + 1,
         "exp": now + 600,
+        "auth_time": now if person else None,
         "jti": str(uuid.uuid4()),
         **(_standing(app, person.sub) if person else {}),
         **changes,

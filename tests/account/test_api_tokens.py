@@ -1,7 +1,9 @@
 """From the consent page to account's API: real tokens of the code flow, and what ends them."""
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +11,9 @@ import redis
 from flask import Flask
 from joserfc.jws import extract_compact
 
+from libs.people.sessions import copy_key, secret_digest
 from libs.service import parts_of
-from tests.account.conftest import Person, cookie_of, execute, sign_in
+from tests.account.conftest import Person, cookie_of, copy_of, execute, sign_in
 from tests.account.programs import Program
 from tests.conftest import run_command
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
@@ -189,3 +192,26 @@ def test_with_redis_away_the_rows_say_whether_a_session_bound_token_holds(
     sid = claims_of(bound.token)["sid"]
     execute(app, "UPDATE sign_in_sessions SET ended_at = now() WHERE id = :sid", sid=sid)
     assert bound.get("/me").status_code == 401, "the session is over"
+
+
+def test_what_an_old_sign_in_does_not_open_a_fresh_one_does(
+    app: Flask,
+    person: Person,
+    client: RelyingParty,
+    signed_in: Callable[[Person], Browser],
+) -> None:
+    """RFC 9470, as an app goes through it: refused with max_age, back to the issuer, a sign-in, and once more."""
+    browser = signed_in(person)
+    shared = copy_of(app, browser)
+    assert shared is not None
+    old = replace(shared, auth_time=shared.auth_time - 600)
+    parts_of(app).redis.set(copy_key(secret_digest(cookie_of(browser))), old.to_json())
+    program = Program(app, client.tokens(browser, scope="openid me")["access_token"])
+    assert program.get("/me").status_code == 200
+    refused = program("POST", "/me/data")
+    assert refused.status_code == 401
+    [wanted] = re.findall(r'max_age="(\d+)"', refused.headers["WWW-Authenticate"])
+    client.ask(browser, scope="openid me", max_age=wanted)
+    assert browser.location.startswith("/login?"), "the issuer wants them to sign in, too"
+    fresh = client.tokens(signed_in(person), scope="openid me", max_age=wanted)
+    assert Program(app, fresh["access_token"])("POST", "/me/data").status_code == 202

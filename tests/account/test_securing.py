@@ -50,9 +50,7 @@ def secure(app: Flask, person: Person, *options: str) -> dict[str, object]:
 
 @pytest.fixture(autouse=True)
 def _nobody_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
-    from services.account import cli
-
-    monkeypatch.setattr(cli, "GRANTS_WAIT_S", 0.05)
+    monkeypatch.setattr("services.account.cli.grants.GRANTS_WAIT_S", 0.05)
 
 
 def test_securing_ends_sessions_and_grants_makes_the_password_unusable_and_mails_a_way_back(

@@ -39,7 +39,7 @@ def app_elsewhere(house: House) -> Iterator[str]:
 
     def answers() -> bool:
         try:
-            return requests.get(url, timeout=2).status_code == 200
+            return requests.get(url, timeout=20).status_code == 200
         except requests.ConnectionError:
             assert process.poll() is None, "the demo did not start"
             return False

@@ -43,6 +43,8 @@ def test_the_page_shows_every_operation_and_every_shape_without_script(browser: 
         assert f'id="shape-{name}"' in page
     targets = set(re.findall(r'href="#([^"]+)"', page))
     assert targets <= set(re.findall(r'id="([^"]+)"', page)), "every link of the page leads somewhere on it"
+    assert '<a href="#shape-WayBack"><code>WayBack | null</code></a>' in page
+    assert "A sign-in of the last 5 minutes" in page
     assert "<script" not in page
     assert "users:read" in page
 

@@ -196,6 +196,22 @@ def staff_api() -> dict[str, Any]:
     return own_api()
 
 
+@api.get("/api/v1/notes/fresh")
+@bearer("me", fresh=True)
+@api.response(200)
+def fresh_api() -> dict[str, Any]:
+    """Say who is there, and has just signed in."""
+    return own_api()
+
+
+@api.get("/api/v1/notes/fresh-staff")
+@bearer("users:read", role="support", fresh=True)
+@api.response(200)
+def fresh_staff_api() -> dict[str, Any]:
+    """Say who is there, to staff who have just signed in."""
+    return own_api()
+
+
 @api.post("/api/v1/notes/checked")
 @bearer("me")
 @api.arguments(NoteInput)

@@ -28,6 +28,7 @@ KEY = ECKey.generate_key("P-256")
 OTHER_KEY = RSAKey.generate_key(2048)
 OWN = "/api/v1/notes/own"
 STAFF = "/api/v1/notes/staff"
+FRESH = "/api/v1/notes/fresh"
 _versions = iter(range(1, 1000))
 
 
@@ -60,6 +61,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "jti": "one",
         "sid": str(uuid.uuid4()),
         "roles": [],
+        "auth_time": now,
         **changes,
     }
     return {name: value for name, value in values.items() if value is not None}
@@ -212,6 +214,29 @@ def test_a_person_needs_the_role_too_and_a_client_by_itself_the_scope_alone(app:
     assert status(roles=None) == 403
     assert status(sub="an-app", sid=None, roles=None) == 200
     assert ask(app, signed(sub="an-app", sid=None, roles=None)).status_code == 403, "it is nobody's own"
+
+
+def test_a_sign_in_that_is_too_old_is_asked_for_anew(app: Flask) -> None:
+    now = int(time.time())
+    fresh, old = signed(auth_time=now - 290), signed(auth_time=now - 310)
+    assert ask(app, fresh, FRESH).status_code == 200
+    answer = ask(app, old, FRESH)
+    assert (answer.status_code, answer.mimetype) == (401, "application/problem+json")
+    assert answer.json["type"] == "urn:updspace-id:problem:stale-sign-in"
+    assert answer.headers["WWW-Authenticate"] == (
+        'Bearer realm="api", error="insufficient_user_authentication", max_age="300"'
+    )
+    assert ask(app, signed(auth_time=None), FRESH).status_code == 401, "nobody knows when they signed in"
+    assert is_refused(ask(app, signed(auth_time="lately"), FRESH))
+    assert ask(app, old).status_code == 200, "elsewhere it still does"
+
+
+def test_a_client_by_itself_never_signs_in(app: Flask) -> None:
+    by_itself = signed(sub="an-app", sid=None, roles=None, auth_time=None, scope="users:read")
+    assert ask(app, by_itself, f"{FRESH}-staff").status_code == 200
+    old = {"scope": "users:read", "auth_time": int(time.time()) - 310}
+    assert ask(app, signed(**old, roles=["support"]), f"{FRESH}-staff").status_code == 401
+    assert ask(app, signed(**old), f"{FRESH}-staff").status_code == 403, "a sign-in would not help"
 
 
 def test_a_denial_ends_what_was_issued_before_it(app: Flask) -> None:

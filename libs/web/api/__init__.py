@@ -4,9 +4,9 @@ A view is a function under `@bp.get(…)`, `@bearer(…)`, `@bp.arguments(…)`,
 manual. What every operation has in common (limits, errors, headers, security) is added here.
 """
 
-from libs.web.api.blueprint import APIBlueprint
+from libs.web.api.blueprint import APIBlueprint, header
 from libs.web.api.document import init_api, openapi_document
-from libs.web.api.pages import page, page_query
+from libs.web.api.pages import page, page_query, part
 from libs.web.api.shapes import Input, Shape, said
 from libs.web.api.states import expected_versions, tagged
 
@@ -15,10 +15,12 @@ __all__ = [
     "Input",
     "Shape",
     "expected_versions",
+    "header",
     "init_api",
     "openapi_document",
     "page",
     "page_query",
+    "part",
     "said",
     "tagged",
 ]

@@ -7,6 +7,7 @@ import flask_smorest
 import marshmallow as ma
 
 from libs.guard.ratelimit import RateLimiter
+from libs.people.access import STEP_UP_LIFETIME
 from libs.people.bearer import bearer_name
 from libs.web.api.pages import page_schema
 from libs.web.api.shapes import Parser
@@ -80,6 +81,8 @@ class APIBlueprint(flask_smorest.Blueprint):
             doc["security"] = [{"oauth2": [access.scope]}]
             if access.roles:
                 doc["x-role"] = access.roles[0]
+            if access.needs_fresh:
+                doc["x-max-age"] = int(STEP_UP_LIFETIME.total_seconds())
         return doc
 
     def _prepare_versioned_doc(

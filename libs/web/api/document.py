@@ -19,7 +19,7 @@ from libs.web.api.shapes import Shape
 PROBLEM_JSON = "application/problem+json"
 FAILURES = {
     400: "The body is not JSON, or holds what nobody can keep",
-    401: "No access token, or one that is not valid here or no longer",
+    401: "No access token, one that is not valid here or no longer, or one whose sign-in is too old for this",
     403: "The access token lacks the scope or the role, or this may not be done to oneself",
     404: "There is no such thing",
     409: "It is not in a state that allows this",
@@ -34,8 +34,10 @@ FAILURES = {
 """Every way in which an operation may fail. The words are ours: those of http.HTTPStatus change with Python."""
 ABOUT = (
     "Access tokens come from the issuer's token endpoint; asking for one of the scopes below addresses them here. "
-    "A person's token opens what needs a role only while they have it. Errors are problem details (RFC 9457). "
-    "Lists come in pages: send `next` as `cursor` to go on."
+    "A person's token opens what needs a role only while they have it. Where a fresh sign-in is needed, an older one "
+    "is answered 401 with `max_age`: send the person to the issuer with it (RFC 9470). Errors are problem details "
+    "(RFC 9457). Lists come in pages: send `next` as `cursor` to go on, until it is null; a page may hold fewer items "
+    "than asked for and not be the last."
 )
 
 
@@ -68,7 +70,7 @@ class _API(flask_smorest.Api):
         for status, words in FAILURES.items():
             response: dict[str, Any] = {"description": words, "schema": ProblemSchema}
             if status == 401:
-                response["headers"] = {"WWW-Authenticate": header("string", "RFC 6750")}
+                response["headers"] = {"WWW-Authenticate": header("string", "RFC 6750, RFC 9470")}
             if status in (429, 503):
                 response["headers"] = {"Retry-After": header("integer", "Seconds to wait")}
             prepare_response(response, self.spec, PROBLEM_JSON)

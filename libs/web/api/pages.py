@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -62,6 +63,7 @@ def page_query(*kinds: type, **more: fields.Field[Any]) -> type[ma.Schema]:
     )
 
 
+@cache
 def page_schema(item: type[ma.Schema]) -> type[ma.Schema]:
     """One page of a list; a page without `next` is the last."""
     name = f"{item.__name__.removesuffix('Schema')}Page"
@@ -81,9 +83,17 @@ def page(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The answer for a list of which `limit` + 1 items were looked for: body, and the Link of RFC 8288."""
     items = list(found[:limit])
-    if len(found) <= limit:
-        return {"items": items, "next": None}, {}
-    cursor = Cursor.write(keys(items[-1]))
+    return part(items, goes_on=keys(items[-1]) if len(found) > limit else None)
+
+
+def part(items: Sequence[Item], *, goes_on: Sequence[Any] | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The same for a list that knows the keys after which it `goes_on`; None at its end.
+
+    A part may hold fewer items than asked for, even none: the search for what is rare stops, and goes on from there.
+    """
+    if goes_on is None:
+        return {"items": list(items), "next": None}, {}
+    cursor = Cursor.write(goes_on)
     query = [(name, value) for name, value in request.args.items(multi=True) if name != "cursor"]
     target = own_path(query=urlencode([*query, ("cursor", cursor)]))
-    return {"items": items, "next": cursor}, {"Link": f'<{target}>; rel="next"'}
+    return {"items": list(items), "next": cursor}, {"Link": f'<{target}>; rel="next"'}

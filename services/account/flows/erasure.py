@@ -40,9 +40,14 @@ class NotTheAddress(Problem):
     status, slug, title = 422, "not-the-address", lazy_gettext("This is not the address of the account")
 
 
+def is_address_of(user: User, typed_email: str) -> bool:
+    """Whether whoever erases the account has typed its address, however they write it."""
+    return normalise_email(typed_email) == user.email_normalised
+
+
 def ask_to_leave(*, sub: str, typed_email: str, visitor: Visitor) -> datetime:
     """A person wants their account erased. Returns when it will be. Raises NotTheAddress, LastAdministrator."""
-    if normalise_email(typed_email) != get_user(sub=sub).email_normalised:
+    if not is_address_of(get_user(sub=sub), typed_email):
         words = gettext("Type the address of your account, as it stands above.")
         raise NotTheAddress(errors={"email": words})
     return erase_user(sub=sub, visitor=visitor)

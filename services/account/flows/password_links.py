@@ -88,6 +88,17 @@ def open_account(*, application_id: str, email: str, name: str, locale: str, rol
             log.info("account_known", sub=user.sub, application_id=application_id)
 
 
+def open_without_password(*, email: str, name: str, locale: str, roles: Sequence[str] = ()) -> User:
+    """Open an account because staff say so, and mail its owner the link that sets a password: nobody else has one.
+
+    Raises BadUser, EmailTaken.
+    """
+    with db.transaction() as session:
+        user = create_user(email=email, name=name, locale=locale, roles=list(roles))
+        mail_link(session, user, purpose="first")
+    return user
+
+
 # -- mailing ---------------------------------------------------------------------------------------------------
 
 

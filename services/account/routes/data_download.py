@@ -19,6 +19,10 @@ from services.account.flows.data_download import (
 bp = Blueprint("data_download", __name__)
 
 
+ASKING = "10 per day"
+"""How often a person may ask, on the page and by their apps together."""
+
+
 def _asker() -> str:
     return current_session().sub
 
@@ -30,7 +34,7 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/account/data")
-@limiter.limit("data_request", "10 per day", by=_asker)
+@limiter.limit("data_request", ASKING, by=_asker)
 @signed_in(fresh=True)
 def ask() -> ResponseReturnValue:
     try:

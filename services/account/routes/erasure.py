@@ -17,6 +17,10 @@ from services.account.routes.browser import give_sessions, held_secrets, visitor
 bp = Blueprint("erasure", __name__)
 
 
+ERASING = "20 per hour"
+"""How often a person may try, on the page and by their apps together."""
+
+
 def _asker() -> str:
     return current_session().sub
 
@@ -28,7 +32,7 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/account/erase")
-@limiter.limit("erase", "20 per hour", by=_asker)
+@limiter.limit("erase", ERASING, by=_asker)
 @signed_in(fresh=True)
 def erase() -> ResponseReturnValue:
     """Have the account erased after the time of grace; the browser is signed out of it at once."""

@@ -16,7 +16,7 @@ from libs.people.access import current_session, staff
 from libs.web.languages import LANGUAGES
 from services.account.flows import search, sessions, users
 from services.account.flows.devices import device_name, method_name, outcome_name, way_names
-from services.account.flows.erasure import erase_user, keep_account
+from services.account.flows.erasure import erase_user, is_address_of, keep_account
 from services.account.flows.overview import look_at
 from services.account.flows.password_links import send_password_link
 from services.account.flows.places import country_name
@@ -186,7 +186,7 @@ def remove_second_factor(sub: UUID) -> ResponseReturnValue:
 def erase(sub: UUID) -> ResponseReturnValue:
     """Erase the account after the time of grace; whoever does it types its address, so that it is no slip."""
     user = _other(sub)
-    if users.normalise_email(request.form.get("email", "")) != user.email_normalised:
+    if not is_address_of(user, request.form.get("email", "")):
         flash(gettext("Nothing was erased: that is not the address of this account."), "bad")
         return _back(sub)
     moment = erase_user(sub=user.sub, reason=_reason())

@@ -6,13 +6,13 @@ from flask_babel import gettext
 from marshmallow import ValidationError, fields, pre_dump, validate, validates_schema
 
 from libs.web.api import Input, Shape, said
-from libs.web.languages import LANGUAGES
+from libs.web.languages import DEFAULT, LANGUAGES
 from services.account.flows.profile import profile_of
+from services.account.flows.search import STATES
 from services.account.flows.users import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH
 from services.account.models import ROLES, User
 
 MAX_REASON_LENGTH = 500
-STATES = ("active", "disabled")
 
 
 class PersonSchema(Shape):
@@ -36,7 +36,7 @@ class PersonSchema(Shape):
 class UserSchema(PersonSchema):
     """An account as staff see it. All of it changes its ETag."""
 
-    status = fields.String(required=True, validate=validate.OneOf(STATES))
+    status = fields.String(required=True, validate=validate.OneOf(("active", "disabled")))
     created_at = fields.AwareDateTime(required=True)
 
 
@@ -91,6 +91,11 @@ class ProfileSchema(FurtherClaims):
             raise ValidationError(gettext("Name at least one member."))
 
 
+def _says_something(text: str) -> None:
+    if not text.strip():
+        raise ValidationError(gettext("Say why: somebody will wonder."))
+
+
 class ReasonSchema(Input):
     """Why staff do something."""
 
@@ -100,6 +105,25 @@ class ReasonSchema(Input):
         validate=validate.Length(max=MAX_REASON_LENGTH),
         **said("For the audit"),
     )
+
+
+class RequiredReasonSchema(Input):
+    """Why staff do something that nobody does without a reason."""
+
+    reason = fields.String(
+        required=True,
+        validate=[validate.Length(1, MAX_REASON_LENGTH), _says_something],
+        **said("For the audit"),
+    )
+
+
+class NewUserSchema(Input):
+    """A person whose account staff open."""
+
+    email = fields.String(required=True, validate=validate.Length(1, MAX_EMAIL_LENGTH))
+    name = fields.String(required=True, validate=validate.Length(1, MAX_NAME_LENGTH))
+    locale = fields.String(load_default=DEFAULT, validate=validate.OneOf(list(LANGUAGES)))
+    roles = fields.List(fields.String(validate=validate.OneOf(ROLES)), load_default=list)
 
 
 def user_filters() -> dict[str, fields.Field[Any]]:
@@ -112,7 +136,7 @@ def user_filters() -> dict[str, fields.Field[Any]]:
                 "Only whose address, or a word of whose name, begins so; @example.org: of that mail domain"
             ),
         ),
-        "status": fields.String(validate=validate.OneOf(STATES)),
+        "state": fields.String(validate=validate.OneOf(STATES)),
     }
 
 

@@ -1,22 +1,22 @@
 """/api/v1/me: what a person's own app may see and change of their account, in their name."""
 
+import uuid
 from typing import Any
 from uuid import UUID
 
 from libs.people.access import bearer
-from libs.people.bearer import InvalidToken, current_bearer, current_person
-from libs.web.api import APIBlueprint, expected_versions, tagged
+from libs.people.bearer import current_bearer
+from libs.web.api import APIBlueprint, expected_versions, page_query, tagged
 from services.account.extensions import limiter
-from services.account.flows import sessions, users
+from services.account.flows import sessions
+from services.account.flows.login_events import Wanted, list_login_events
 from services.account.flows.profile import change_profile
-from services.account.models import User
+from services.account.routes.api.callers import me, own_sid, page_of_rows
+from services.account.schemas.login_events import OwnLoginEventSchema
 from services.account.schemas.sessions import EndedSchema, SessionListSchema
 from services.account.schemas.users import MeSchema, ProfileSchema
 
 bp = APIBlueprint("me", __name__, limiter=limiter, description="The account of the person who allowed it.")
-
-NO_SESSION = str(UUID(int=0))
-"""What a token of `offline_access` lives by: no session is spared for it."""
 
 
 @bp.get("/api/v1/me")
@@ -26,7 +26,7 @@ NO_SESSION = str(UUID(int=0))
 @bp.versioned
 def show() -> Any:
     """Show the account."""
-    user = _me()
+    user = me()
     return tagged(user, user.version)
 
 
@@ -38,7 +38,7 @@ def show() -> Any:
 @bp.versioned
 def change(changes: dict[str, Any]) -> Any:
     """Change what is named of the profile; the rest stays."""
-    user = change_profile(sub=_me().sub, changes=changes, versions=expected_versions())
+    user = change_profile(sub=me().sub, changes=changes, versions=expected_versions())
     return tagged(user, user.version)
 
 
@@ -48,7 +48,7 @@ def change(changes: dict[str, Any]) -> Any:
 @bp.problems(404)
 def list_sessions() -> Any:
     """List where the person is signed in, last used first: the hundred newest."""
-    found = sessions.list_sessions(sub=_me().sub)
+    found = sessions.list_sessions(sub=me().sub)
     return {"items": [SessionListSchema.item(row, own_sid=current_bearer().sid) for row, _ in found]}
 
 
@@ -58,7 +58,7 @@ def list_sessions() -> Any:
 @bp.problems(404)
 def end_other_sessions() -> Any:
     """End all sessions but the one that the token lives by; with a token of offline access, all."""
-    ended = sessions.end_other_sessions(sub=_me().sub, keep_sid=current_bearer().sid or NO_SESSION)
+    ended = sessions.end_other_sessions(sub=me().sub, keep_sid=own_sid())
     return {"sessions_ended": ended.sessions}
 
 
@@ -68,12 +68,15 @@ def end_other_sessions() -> Any:
 @bp.problems(404)
 def end_session(sid: UUID) -> Any:
     """End one session, and every token that lives by it."""
-    sessions.end_session(sub=_me().sub, sid=str(sid))
+    sessions.end_session(sub=me().sub, sid=str(sid))
 
 
-def _me() -> User:
-    """Raises UnknownUser, and InvalidToken for somebody who may not sign in any more."""
-    user = users.get_user(sub=current_person())
-    if not user.is_active:
-        raise InvalidToken
-    return user
+@bp.get("/api/v1/me/login-events")
+@bearer("me")
+@bp.arguments(page_query(uuid.UUID), location="query")
+@bp.page_of(OwnLoginEventSchema)
+@bp.problems(404)
+def list_attempts(wanted: dict[str, Any]) -> Any:
+    """List the attempts to sign in to the account, newest first."""
+    (before,) = wanted.get("cursor", (None,))
+    return page_of_rows(list_login_events(Wanted(sub=me().sub), before=before, limit=wanted["limit"]))

@@ -5,17 +5,24 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from flask_babel import gettext
+
 from libs.people.access import bearer
-from libs.people.bearer import current_bearer
-from libs.web.api import APIBlueprint, page, page_query, tagged
+from libs.web.api import APIBlueprint, header, page, page_query, tagged
 from services.account.extensions import audit, limiter
-from services.account.flows import search, sessions, users
-from services.account.flows.lists import gather
-from services.account.flows.revoking import revoke_access
-from services.account.flows.staff import get_for_change, get_other_for_change
+from services.account.flows import search, users
+from services.account.flows.erasure import NotTheAddress, erase_user, is_address_of, keep_account
+from services.account.flows.password_links import open_without_password
 from services.account.models import ROLES
-from services.account.schemas.sessions import EndedSchema, SessionListSchema
-from services.account.schemas.users import AuditEntrySchema, ReasonSchema, UserSchema, user_filters
+from services.account.routes.api.callers import other, page_of_rows, whole
+from services.account.schemas.leaving import EraseSchema, ErasureSchema
+from services.account.schemas.users import (
+    AuditEntrySchema,
+    NewUserSchema,
+    ReasonSchema,
+    UserSchema,
+    user_filters,
+)
 
 bp = APIBlueprint("users", __name__, limiter=limiter, description="Everybody's accounts, for staff.")
 
@@ -29,14 +36,25 @@ ROLE = f"<any({', '.join(ROLES)}):role>"
 def find(wanted: dict[str, Any]) -> Any:
     """List people, newest first."""
     (before,) = wanted.get("cursor", (None,))
-    found = gather(
-        lambda before, count: search.search_users(
-            text=wanted["search"], state=wanted.get("status"), before=before, limit=count
-        ),
-        before=before,
-        limit=wanted["limit"] + 1,
+    found = search.search_users(
+        text=wanted["search"], state=wanted.get("state"), before=before, limit=wanted["limit"]
     )
-    return page(found.rows, limit=wanted["limit"], keys=lambda user: [user.id])
+    return page_of_rows(found)
+
+
+@bp.post("/api/v1/users")
+@bearer("users:write", role="admin", fresh=True)
+@bp.arguments(NewUserSchema)
+@bp.response(201, UserSchema, headers={"Location": header("string", "The account"), "ETag": "ETAG"})
+@bp.problems(409)
+def create(body: dict[str, Any]) -> Any:
+    """Open an account, and mail its owner the link that sets a password.
+
+    Nobody else chooses or sees one.
+    """
+    user = open_without_password(**body)
+    shown, tag = tagged(user, user.version)
+    return shown, {**tag, "Location": f"/api/v1/users/{user.sub}"}
 
 
 @bp.get("/api/v1/users/<uuid:sub>")
@@ -46,7 +64,7 @@ def find(wanted: dict[str, Any]) -> Any:
 @bp.versioned
 def show(sub: UUID) -> Any:
     """Show a person."""
-    return _whole(sub)
+    return whole(sub)
 
 
 @bp.post("/api/v1/users/<uuid:sub>/disable")
@@ -59,8 +77,8 @@ def disable(body: dict[str, Any], sub: UUID) -> Any:
 
     Nobody disables themselves, nor the last administrator: another one must be left to undo it.
     """
-    users.disable_user(sub=_other(sub), reason=body["reason"])
-    return _whole(sub)
+    users.disable_user(sub=other(sub).sub, reason=body["reason"])
+    return whole(sub)
 
 
 @bp.post("/api/v1/users/<uuid:sub>/enable")
@@ -70,48 +88,63 @@ def disable(body: dict[str, Any], sub: UUID) -> Any:
 @bp.problems(404)
 def enable(body: dict[str, Any], sub: UUID) -> Any:
     """Let a disabled person sign in again."""
-    users.enable_user(sub=_other(sub), reason=body["reason"])
-    return _whole(sub)
+    users.enable_user(sub=other(sub).sub, reason=body["reason"])
+    return whole(sub)
 
 
 @bp.put(f"/api/v1/users/<uuid:sub>/roles/{ROLE}")
-@bearer("users:write", role="admin")
+@bearer("users:write", role="admin", fresh=True)
 @bp.response(200, UserSchema)
 @bp.problems(404)
 def add_role(sub: UUID, role: str) -> Any:
     """Give a role."""
-    users.add_role(sub=_other(sub), role=role)
-    return _whole(sub)
+    users.add_role(sub=other(sub).sub, role=role)
+    return whole(sub)
 
 
 @bp.delete(f"/api/v1/users/<uuid:sub>/roles/{ROLE}")
-@bearer("users:write", role="admin")
+@bearer("users:write", role="admin", fresh=True)
 @bp.response(200, UserSchema)
 @bp.problems(404, 409)
 def remove_role(sub: UUID, role: str) -> Any:
     """Take a role away; access tokens that carry it die."""
-    users.remove_role(sub=_other(sub), role=role)
-    return _whole(sub)
+    users.remove_role(sub=other(sub).sub, role=role)
+    return whole(sub)
 
 
-@bp.get("/api/v1/users/<uuid:sub>/sessions")
+@bp.get("/api/v1/users/<uuid:sub>/erasure")
 @bearer("users:read", role="support")
-@bp.response(200, SessionListSchema)
+@bp.response(200, ErasureSchema)
 @bp.problems(404)
-def list_sessions(sub: UUID) -> Any:
-    """List where a person is signed in, last used first: the hundred newest."""
-    found = sessions.list_sessions(sub=users.get_user(sub=str(sub)).sub)
-    return {"items": [SessionListSchema.item(row, own_sid=current_bearer().sid) for row, _ in found]}
+def show_erasure(sub: UUID) -> Any:
+    """Show whether an account is to be erased, and when."""
+    return {"erase_at": users.get_user(sub=str(sub)).erase_at}
 
 
-@bp.delete("/api/v1/users/<uuid:sub>/sessions")
-@bearer("users:write", role="support")
-@bp.response(200, EndedSchema)
+@bp.post("/api/v1/users/<uuid:sub>/erasure")
+@bearer("users:write", role="admin", fresh=True)
+@bp.arguments(EraseSchema)
+@bp.response(200, ErasureSchema)
+@bp.problems(404, 409)
+def erase(body: dict[str, Any], sub: UUID) -> Any:
+    """Erase an account after the time of grace, or now and for good.
+
+    Sessions and grants end either way. Asked again, the time already set stays.
+    """
+    user = other(sub)
+    if not is_address_of(user, body["email"]):
+        words = gettext("Nothing was erased: that is not the address of this account.")
+        raise NotTheAddress(errors={"email": words})
+    return {"erase_at": erase_user(sub=user.sub, now=body["now"], reason=body["reason"])}
+
+
+@bp.delete("/api/v1/users/<uuid:sub>/erasure")
+@bearer("users:write", role="admin")
+@bp.response(204)
 @bp.problems(404)
-def revoke(sub: UUID) -> Any:
-    """End every session and grant of a person."""
-    ended = revoke_access(sub=_person(sub), cause="sessions_revoked")
-    return {"sessions_ended": ended.sessions}
+def keep(sub: UUID) -> Any:
+    """Let an account stay that was about to be erased."""
+    keep_account(sub=other(sub).sub)
 
 
 @bp.get("/api/v1/users/<uuid:sub>/audit")
@@ -124,24 +157,3 @@ def list_audit(wanted: dict[str, Any], sub: UUID) -> Any:
     target = f"user:{users.get_user(sub=str(sub)).sub}"
     found = audit.entries(target=target, before=wanted.get("cursor"), limit=wanted["limit"] + 1)
     return page(found, limit=wanted["limit"], keys=lambda entry: [entry.created_at, entry.id])
-
-
-def _person(sub: UUID) -> str:
-    """Whom the caller may act on; a client by itself, which an administrator has let in, on everybody."""
-    caller = current_bearer()
-    if caller.sub is None:
-        return users.get_user(sub=str(sub)).sub
-    return get_for_change(sub=str(sub), actor=caller.sub, roles=caller.roles).sub
-
-
-def _other(sub: UUID) -> str:
-    """The same for what nobody does to themselves."""
-    caller = current_bearer()
-    if caller.sub is None:
-        return _person(sub)
-    return get_other_for_change(sub=str(sub), actor=caller.sub, roles=caller.roles).sub
-
-
-def _whole(sub: UUID) -> Any:
-    user = users.get_user(sub=str(sub))
-    return tagged(user, user.version)
