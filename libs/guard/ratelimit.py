@@ -117,13 +117,15 @@ class RateLimiter:
         allowance: str,
         *,
         by: Callable[[], str | None] | None = None,
+        device: Callable[[], str | None] | None = None,
         when: Callable[[], bool] | None = None,
     ) -> Callable[[Any], Any]:
         """Limit a view: `allowance` such as `10 per minute`, per address, or per user when `by` names one.
 
         Views that share a scope share its count; a blueprint may be limited as a whole. POST is what counts, since
-        looking at a form is free; of programs (the issuer's endpoints, the APIs) every request does.
-        requests of which it is true count.
+        looking at a form is free; of programs (the issuer's endpoints, the APIs) every request does. With `when`
+        only the requests of which it is true count. `device` names a browser that is known for this user: what
+        comes from there counts apart, so that nobody else uses it up.
         """
         assert _ALLOWANCE.fullmatch(allowance), f"an allowance reads like '10 per minute', not {allowance!r}"
 
@@ -132,7 +134,9 @@ class RateLimiter:
 
             name = by() if by else None
             if name:
-                return f"rl:{scope}:user:{hashed_user(parts_of(current_app).settings, name)}:"
+                mine = f"rl:{scope}:user:{hashed_user(parts_of(current_app).settings, name)}:"
+                own = device() if device else None
+                return f"{mine}device:{own}:" if own else mine
             return f"rl:{scope}:ip:{counted_address(client_address())}:"
 
         return self.limiter.shared_limit(

@@ -88,7 +88,10 @@ def is_same_origin(settings: Settings) -> bool:
     if origin in (None, "", "null"):
         # "null" comes from our own pages that send no referrer; Sec-Fetch-Site and the token decide.
         return True
-    return urlsplit(origin)[:2] == urlsplit(settings.PUBLIC_URL)[:2]
+    try:
+        return urlsplit(origin)[:2] == urlsplit(settings.PUBLIC_URL)[:2]
+    except ValueError:  # none that a browser sends
+        return False
 
 
 def is_surely_ours(settings: Settings) -> bool:

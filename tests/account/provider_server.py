@@ -40,7 +40,7 @@ class ProviderServer:
     denies: bool = False
     """Whether that person says no."""
     failure: str | None = None
-    """A status, or hang, drop, garbage, redirect, huge: for everything but the authorization page."""
+    """A status, or hang, drop, garbage, redirect, deep, huge: for everything but the authorization page."""
     retry_after: str | None = None
     claims: dict[str, Any] = field(default_factory=dict)
     """What the ID token says otherwise."""
@@ -213,6 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b"<html>welcome</html>")
         elif failure == "redirect":
             self._send(302, b"", Location="/elsewhere")
+        elif failure == "deep":
+            self._send(200, b"[" * 100_000)
         elif failure == "huge":
             self._send(200, b'"' + b"x" * 1_000_000 + b'"')
         else:

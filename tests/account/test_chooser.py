@@ -106,6 +106,12 @@ def test_another_account_is_signed_in_beside_them(both: Browser, make_person: Ca
     assert len(cookie_of(both).split(".")) == 3
 
 
+def test_who_signs_in_to_another_account_is_not_told_to_sign_in_again(both: Browser) -> None:
+    both.get("/login?another=yes&continue=%2Faccount")
+    assert both.status == 200
+    assert "Please sign in to go on." not in both.text
+
+
 def test_sessions_of_other_browsers_cannot_be_chosen_or_ended(
     app: Flask, both: Browser, make_person: Callable[..., Person]
 ) -> None:

@@ -202,6 +202,28 @@ def test_guessing_the_password_through_the_page_is_throttled(
     assert statuses[-1] == 429
 
 
+def test_guesses_through_the_page_count_and_are_written_down_as_at_the_sign_in_page(
+    app: Flask, enrol_ticket: Callable[..., str]
+) -> None:
+    application_id = str(uuid.uuid4())
+    ticket = enrol_ticket(application_id=application_id)
+    late = enter(Browser(app), ticket)
+    enter(Browser(app), ticket).fill(password=PASSWORD)
+    from tests.account.test_sessions import token_of
+
+    data = {"csrf_token": token_of(late), "password": "a wrong password, wholly"}
+    statuses = [late.post("/enrol", data).status_code for _ in range(14)]
+    assert statuses[:10] == [409] * 10
+    assert 429 in statuses[10:], "the growing waits hold here too"
+    query = (
+        "SELECT failure_reason FROM login_events JOIN users ON users.id = user_id"
+        " WHERE application_id = :id AND method = 'enrolment' AND NOT success"
+    )
+    reasons = [row.failure_reason for row in rows(app, query, id=application_id)]
+    assert reasons.count("bad_password") >= 10
+    assert "throttled" in reasons
+
+
 def test_an_address_that_has_an_account_is_told_to_sign_in_there(
     app: Flask, browser: Browser, person: Person, enrol_ticket: Callable[..., str]
 ) -> None:

@@ -10,7 +10,7 @@ import redis
 from flask import Flask
 from joserfc.jwk import RSAKey
 
-from libs.messaging.events import AccessRevoked, MailRequested
+from libs.messaging.events import AccessRevoked, MailRequested, UserChanged
 from libs.service import parts_of
 from libs.settings import SettingsError
 from services.account.flows.revoking import revoke_access
@@ -479,7 +479,7 @@ def test_who_says_no_to_linking_is_back_at_the_list(
 @pytest.mark.parametrize(
     ("name", "failure"),
     [("github", failure) for failure in ("500", "404", "drop", "garbage", "redirect", "huge", "429")]
-    + [("discord", "garbage"), ("acme", "500"), ("acme", "garbage")],
+    + [("discord", "garbage"), ("acme", "500"), ("acme", "garbage"), ("acme", "deep")],
 )
 def test_a_provider_that_fails_leads_back_to_the_sign_in_page(
     app: Flask, browser: Browser, provider: ProviderServer, name: str, failure: str
@@ -697,6 +697,9 @@ def test_an_unlinked_account_signs_nobody_in_and_its_other_sessions_end(
     assert not is_signed_in(came_in_with_it)
     assert is_signed_in(member) and is_signed_in(by_password)
     assert recorded(app, AccessRevoked)[-1].cause == "session_ended"  # type: ignore[attr-defined]
+    [row] = rows(app, "SELECT version FROM users WHERE sub = :sub", sub=person.sub)
+    told = [event.version for event in recorded(app, UserChanged) if event.sub == person.sub]
+    assert told[-1] == row.version, "the issuer hears of every version, and takes none over from a session"
     other = Browser(app)
     sign_in_with(other, provider)
     assert other.status == 403

@@ -23,6 +23,7 @@ from tests.account.conftest import (
 )
 from tests.account.linking_steps import link, sign_in_with
 from tests.account.provider_server import ProviderServer
+from tests.account.second_factors import person_with_app
 from tests.account.test_login import counted
 from tests.pages import Browser
 
@@ -281,6 +282,14 @@ def test_a_password_that_changed_meanwhile_voids_the_code(
     halfway.fill(code=code_for(app, person))
     assert halfway.location == "/login?continue=%2Fdemo"
     assert not cookie_of(halfway)
+
+
+def test_a_second_factor_set_up_meanwhile_is_asked_for(app: Flask, person: Person, halfway: Browser) -> None:
+    parts_of(app).enhanced.end()
+    person_with_app(app, Browser(app), person)
+    halfway.fill("/login/code", code=code_for(app, person))
+    assert halfway.location.startswith("/login")
+    assert not is_signed_in(halfway)
 
 
 def test_a_disabled_person_is_not_let_in_by_a_code(app: Flask, halfway: Browser, person: Person) -> None:

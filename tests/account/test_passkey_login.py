@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from tests.account.authenticator import Authenticator, Passkey, raw, text
@@ -215,6 +216,28 @@ def test_one_count_is_good_for_one_of_two_side_by_side(app: Flask, person: Perso
 
     outcomes = side_by_side(*[attempt() for _ in range(3)])
     assert sorted(outcomes) == ["/account", "/login", "/login"]
+
+
+def test_a_sign_in_that_is_under_way_while_its_passkey_goes_opens_nothing(
+    app: Flask, person: Person, passkey: Passkey, stranger: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from services.account.extensions import db
+    from services.account.flows import login
+    from services.account.flows.securing import secure_account
+    from services.account.models import Passkey as Kept
+
+    go_on = login.go_on
+
+    def go_on_later(*arguments: Any, **values: Any) -> Any:
+        # Between the look at the person and the session: its owner says "It wasn't me".
+        with db.transaction() as session:
+            secure_account(sub=person.sub)
+            session.execute(sa.delete(Kept).where(Kept.credential_id == passkey.credential_id))
+        return go_on(*arguments, **values)
+
+    monkeypatch.setattr(login, "go_on", go_on_later)
+    sign_in_with(stranger, passkey)
+    assert not is_signed_in(stranger)
 
 
 def test_a_disabled_person_is_not_let_in(

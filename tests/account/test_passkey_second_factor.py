@@ -25,6 +25,7 @@ from tests.account.passkey_doors import (
     token_of,
     token_of_page,
 )
+from tests.account.test_login import counted
 from tests.pages import Browser
 
 STEP = ("/login/second-factor", "/login/second-factor/passkey")
@@ -103,3 +104,13 @@ def test_a_second_step_is_taken_once(app: Flask, person: Person, passkey: Passke
     passkey.count = 0
     outcomes = side_by_side(post(0), post(1))
     assert sorted(outcomes) == ["/account", "/login"]
+
+
+def test_a_wrong_passkey_at_the_second_step_is_an_attempt_that_failed(
+    app: Flask, person: Person, passkey: Passkey, stranger: Browser
+) -> None:
+    half_sign_in(stranger, person)
+    names = ("id_auth_login_attempts_total", "id_auth_login_failure_total")
+    before = [counted(app, name) for name in names]
+    send(stranger, *STEP, ask(stranger, *STEP), "{}")
+    assert [counted(app, name) for name in names] == [number + 1 for number in before]

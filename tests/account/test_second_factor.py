@@ -21,6 +21,7 @@ from tests.account.second_factors import (
     half_sign_in,
     person_with_app,
     secret_in,
+    set_up_app,
     unspend,
 )
 from tests.account.test_sessions import token_of
@@ -83,6 +84,28 @@ def test_an_app_is_set_up_with_its_first_code_and_raises_this_session(
     assert "totp.added" in audited(app, person)
     browser.get("/account/second-factor/app")
     assert browser.location == "/account/second-factor", "the seed is not shown again"
+
+
+def test_setting_an_app_up_is_no_new_sign_in(app: Flask, browser: Browser, person: Person) -> None:
+    sign_in(browser, person)
+    execute(
+        app,
+        "UPDATE sign_in_sessions SET auth_time = now() - interval '2 minutes', provider = 'github'"
+        " FROM users WHERE users.id = user_id AND sub = :sub",
+        sub=person.sub,
+    )
+    query = (
+        "SELECT auth_time, absolute_end, provider FROM sign_in_sessions JOIN users ON users.id = user_id"
+        " WHERE sub = :sub"
+    )
+    [before] = rows(app, query, sub=person.sub)
+    set_up_app(app, browser, person)
+    [after] = rows(app, query, sub=person.sub)
+    assert (after.auth_time, after.provider) == (before.auth_time, "github")
+    assert after.absolute_end <= before.absolute_end
+    shared = copy_of(app, browser)
+    assert shared is not None
+    assert (shared.auth_time, shared.acr) == (int(before.auth_time.timestamp()), "2")
 
 
 def test_the_seed_is_nowhere_but_sealed_in_its_row(

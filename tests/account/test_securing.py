@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from libs.messaging.events import AccessRevoked
+from libs.messaging.events import AccessRevoked, UserChanged
 from tests.account.conftest import (
     Person,
     execute,
@@ -79,6 +79,16 @@ def test_securing_ends_sessions_and_grants_makes_the_password_unusable_and_mails
     assert mail.template == "account_secured"
     browser.fill(link_in(mail), password=NEW_PASSWORD)
     assert browser.location.startswith("/login/second-factor")
+
+
+def test_a_secured_account_knows_no_device_any_more(app: Flask, browser: Browser, member: Person) -> None:
+    sign_in(browser, member)
+    secure(app, member)
+    shown = json.loads(run_command(app, "users", "show", member.email, "--json").output)
+    assert shown["known_devices"] == 0
+    [row] = rows(app, "SELECT version FROM users WHERE sub = :sub", sub=member.sub)
+    told = [event.version for event in recorded(app, UserChanged) if event.sub == member.sub]
+    assert told[-1] == row.version, "the issuer hears of every version"
 
 
 def test_the_sentence_of_the_command_says_what_happened(app: Flask, member: Person) -> None:

@@ -323,6 +323,30 @@ def test_a_device_is_trusted_for_its_own_persons_alone(
     assert not device_keys(app, ann.email)
 
 
+def test_whoever_used_a_shared_computer_first_holds_no_device_of_those_who_sign_in_there_later(
+    app: Flask, browser: Browser, make_person: Callable[..., Person]
+) -> None:
+    ann, eve = make_person(), make_person()
+    sign_in(browser, eve)
+    left_behind = browser.cookie("id_device") or ""
+    sign_in(browser, ann, "/login?another=yes")
+    for person in (ann, eve):
+        thief = Browser(app)
+        thief.set_cookie("id_device", left_behind)
+        thief.get("/login")
+        press(thief, person.email)
+        assert not device_keys(app, person.email), "a strange browser"
+        fail(browser, person.email)
+        assert device_keys(app, person.email), "the one that both have signed in at is still theirs"
+
+
+def test_whoever_signs_in_again_keeps_their_device(app: Flask, browser: Browser, person: Person) -> None:
+    sign_in(browser, person)
+    device = browser.cookie("id_device")
+    sign_in(browser, person, "/login?another=yes")
+    assert browser.cookie("id_device") == device
+
+
 def test_neither_neighbours_nor_the_whole_hold_up_a_known_device(
     app: Flask, browser: Browser, person: Person
 ) -> None:

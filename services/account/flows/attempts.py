@@ -14,7 +14,7 @@ from services.account.extensions import db
 from services.account.flows.factors import Evidence
 from services.account.flows.login_events import record_failure
 from services.account.flows.visitor import Visitor
-from services.account.models import SignInAttempt
+from services.account.models import SignInAttempt, User
 
 MAX_TRIES = 10
 """How many tries at its missing step a half-done sign-in has, before it begins again."""
@@ -72,10 +72,15 @@ def find_attempt(attempt_id: uuid.UUID | None, *, needs: str) -> SignInAttempt:
 
 
 def spend(attempt: SignInAttempt) -> None:
-    """End the attempt, in the transaction under way; once. Raises AttemptEnded."""
+    """End the attempt, in the transaction under way; once. Raises AttemptEnded.
+
+    Whoever closes the account locks the person first and ends attempts then; so does this, and neither waits for
+    the other in a ring.
+    """
+    person = sa.select(User.id).where(User.id == attempt.user_id).with_for_update(read=True).cte("person")
     spent = db.session.execute(
         sa.update(SignInAttempt)
-        .where(*is_open(attempt.id, attempt.needs))
+        .where(*is_open(attempt.id, attempt.needs), SignInAttempt.user_id == person.c.id)
         .values(finished_at=utcnow())
         .returning(SignInAttempt.id)
         .execution_options(synchronize_session=False)

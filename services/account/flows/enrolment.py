@@ -15,11 +15,13 @@ from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
 from services.account.flows import passkeys
 from services.account.flows.blocks import refuse_blocked
-from services.account.flows.factors import PASSWORD, Evidence, find_standing
+from services.account.flows.factors import PASSWORD, Evidence, Standing, find_standing
 from services.account.flows.login import AccountDisabled, Halfway, go_on
+from services.account.flows.login_events import count_attempt, record_failure
 from services.account.flows.password_links import open_account
-from services.account.flows.passwords import passwords, store_first_password
+from services.account.flows.passwords import TooBusy, passwords, store_first_password
 from services.account.flows.sessions import SignIn, StandingChanged, begin_session
+from services.account.flows.throttle import admit
 from services.account.flows.users import (
     ApplicationTaken,
     EmailTaken,
@@ -176,7 +178,7 @@ def enrol(
     account already, this gives it its first way in. Repeating it with the same one signs in again and
     changes nothing. Where the address has an account already, a proven address closes the application: it has
     become that account, which keeps its ways in, roles and name.
-    Raises AlreadyEnrolled for another one, EmailTaken, KeptOut, and what `first` raises.
+    Raises AlreadyEnrolled for another one, Throttled, EmailTaken, KeptOut, and what `first` raises.
     """
     refuse_blocked(visitor=visitor, email=email, method="enrolment")
     mine = User.application_id == application_id
@@ -228,11 +230,36 @@ def _known(condition: sa.ColumnElement[bool]) -> Known | None:
 
 
 def _repeat(known: Known, first: FirstWayIn, *, visitor: Visitor) -> SignIn | Halfway:
-    """Whoever has enrolled already is signed in as at any other time, with the right password or passkey alone."""
-    proof = first.prove(known)
+    """Whoever has enrolled already is signed in as at any other time, with the right password or passkey alone.
+
+    A wrong one counts, and is written down, as at the sign-in page. Raises Throttled.
+    """
+    standing = _standing_of(known, visitor)
+    count_attempt()
+    admission = admit("login", visitor=visitor, standing=standing, method="enrolment")
+    try:
+        proof = first.prove(known)
+    except AlreadyEnrolled:
+        user_id = standing.user.id
+        record_failure("bad_password", method="enrolment", visitor=visitor, user_id=user_id)
+        raise
+    except TooBusy:  # not for the password's sake
+        admission.give_back()
+        raise
+    admission.give_back()
+    return _let_in(standing, first, proof=proof, visitor=visitor)
+
+
+def _standing_of(known: Known, visitor: Visitor) -> Standing:
     standing = find_standing(User.sub == known.sub, visitor=visitor)
     if standing is None:
         raise AlreadyEnrolled
+    return standing
+
+
+def _let_in(
+    standing: Standing, first: FirstWayIn, *, proof: str | None, visitor: Visitor
+) -> SignIn | Halfway:
     try:
         return go_on(standing, evidence=first.evidence, method="enrolment", visitor=visitor, proof=proof)
     except (AccountDisabled, StandingChanged):
@@ -245,7 +272,8 @@ def _give(known: Known, first: FirstWayIn, *, is_email_verified: bool, visitor: 
         user = lock_user(session, sub=known.sub)
         if not user.is_active:
             raise AlreadyEnrolled
-        if not is_opened(session, user.id):
+        is_first = not is_opened(session, user.id)
+        if is_first:
             first.store(session, user=user, visitor=visitor)
             with acting_as(f"user:{user.sub}"):
                 session.execute(
@@ -258,4 +286,6 @@ def _give(known: Known, first: FirstWayIn, *, is_email_verified: bool, visitor: 
                     mark_email_verified(user)
     given = _known(User.sub == known.sub)
     assert given is not None
-    return _repeat(given, first, visitor=visitor)
+    if not is_first:
+        return _repeat(given, first, visitor=visitor)
+    return _let_in(_standing_of(given, visitor), first, proof=first.prove(given), visitor=visitor)

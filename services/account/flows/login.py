@@ -81,13 +81,13 @@ def _with_password(
                 raise _wrong(standing, visitor=visitor, typed=typed)
             checked = stored
         assert standing is not None and stored is not None
+        if passwords().needs_rehash(stored):
+            # Before anything rests on it: a second step would find another proof than the one that it began with.
+            checked = stored = _rehash(standing.user, stored, password)
         try:
-            done = go_on(standing, evidence=PASSWORD, method="password", visitor=visitor, proof=stored)
+            return go_on(standing, evidence=PASSWORD, method="password", visitor=visitor, proof=stored)
         except StandingChanged:
             continue
-        if passwords().needs_rehash(stored):
-            _rehash(standing.user, stored, password)
-        return done
     raise TooBusy(gettext("Please try again in a moment."), retry_after=2)
 
 
@@ -156,6 +156,7 @@ def go_on(
             visitor=visitor,
             proof=proof,
             provider=provider,
+            is_known_device=standing.is_known_device,
             is_new_device=_is_news(standing, method),
         )
 
@@ -196,6 +197,8 @@ def finish(attempt: SignInAttempt, *, evidence: Evidence | None, method: str, vi
             raise _refused("disabled", AccountDisabled, method=method, visitor=visitor, user=user)
         if attempt.proof is not None and attempt.proof != standing.password_hash:
             raise AttemptEnded
+        if _missing(standing, proven, method) == "second_factor":
+            raise AttemptEnded  # set up since this began
         try:
             with db.transaction() as session:
                 spend(attempt)
@@ -207,6 +210,7 @@ def finish(attempt: SignInAttempt, *, evidence: Evidence | None, method: str, vi
                     visitor=visitor,
                     proof=attempt.proof,
                     provider=attempt.provider,
+                    is_known_device=standing.is_known_device,
                     is_new_device=_is_news(standing, method),
                 )
         except StandingChanged:
@@ -266,16 +270,21 @@ def _refused(
     return LoginRefused(gettext("The e-mail address or the password is not right."))
 
 
-def _rehash(user: User, stored: str, password: str) -> None:
-    """Keep the password under the cost that the settings ask for now, unless it was changed meanwhile."""
+def _rehash(user: User, stored: str, password: str) -> str:
+    """Keep the password under the cost that the settings ask for now, unless it was changed meanwhile.
+
+    Returns the hash that stands for it from here on.
+    """
     try:
         hashed = passwords().hash(password)
     except TooBusy:
-        return  # the next sign-in will
+        return stored  # the next sign-in will
     with db.single_statements() as session:
-        session.execute(
+        kept = session.scalar(
             sa.update(PasswordCredential)
             .where(PasswordCredential.user_id == user.id, PasswordCredential.hash == stored)
             .values(hash=hashed)
+            .returning(PasswordCredential.hash)
             .execution_options(synchronize_session=False)
         )
+    return kept or stored

@@ -11,7 +11,7 @@ from services.account.flows.notices import tell
 from services.account.flows.recovery_codes import count_left, delete_recovery_codes
 from services.account.flows.revoking import revoke_access
 from services.account.flows.totp import delete_totp
-from services.account.flows.users import lock_user
+from services.account.flows.users import lock_user, outdate_sign_ins
 from services.account.flows.ways_in import begins_without_passkey
 from services.account.models import (
     Passkey,
@@ -99,6 +99,7 @@ def remove_all_factors(
         .values(ended_at=utcnow(), end_cause="used" if cause == "lost" else "cancelled")
         .execution_options(synchronize_session=False)
     )
+    outdate_sign_ins(user)
     result = Removed(totp=totp, recovery_codes=codes, passkeys=removed, kept_passkeys=kept)
     revoke_access(sub=user.sub, cause="sessions_revoked")
     audit.record(

@@ -151,8 +151,8 @@ def remove_lost_factors(*, token: str, attempt_id: uuid.UUID | None, visitor: Vi
     """
     attempt = find_attempt(attempt_id, needs=NEEDS)
     with db.transaction() as session:
-        spend(attempt)  # before the person is locked, in the order of every end of an attempt
         user = _lock_owner(session, attempt)
+        spend(attempt)
         credential = session.get(PasswordCredential, user.id, populate_existing=True)
         if attempt.proof is not None and (credential is None or attempt.proof != credential.hash):
             raise AttemptEnded  # the password was changed since it was entered

@@ -17,7 +17,7 @@ from services.account.flows.recovery_codes import use_recovery_code
 from services.account.flows.sessions import SignIn
 from services.account.flows.totp import WrongCode, use_totp
 from services.account.flows.visitor import Visitor
-from services.account.models import SignInAttempt, User
+from services.account.models import KnownDevice, SignInAttempt, User
 
 NEEDS = "second_factor"
 _DIGITS = re.compile(r"[0-9]{6}\Z")
@@ -73,6 +73,21 @@ def owner_of_step(*, attempt_id: uuid.UUID | None) -> User | None:
     )
     with db.single_statements() as session:
         return session.scalar(query)
+
+
+def is_own_device(*, attempt_id: uuid.UUID | None, visitor: Visitor) -> bool:
+    """Whether who has passed the first factor has signed in at this browser before."""
+    if attempt_id is None or visitor.device is None:
+        return False
+    query = sa.select(
+        sa.exists()
+        .where(
+            KnownDevice.user_id == SignInAttempt.user_id, KnownDevice.device_digest == visitor.device_digest
+        )
+        .where(*attempts.is_open(attempt_id, NEEDS))
+    )
+    with db.single_statements() as session:
+        return bool(session.scalar(query))
 
 
 def record_throttled_step(*, attempt_id: uuid.UUID | None, visitor: Visitor) -> None:

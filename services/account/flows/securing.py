@@ -23,6 +23,7 @@ from services.account.flows.users import (
     disable_user,
     lock_user,
     normalise_email,
+    outdate_sign_ins,
     replace_email,
 )
 from services.account.models import (
@@ -85,9 +86,12 @@ def end_what_is_open(session: DatabaseSession, user: User) -> None:
 
 def _close(session: DatabaseSession, user: User, *, mails: bool) -> Secured:
     revoked = revoke_access(sub=user.sub, cause="sessions_revoked")
+    outdate_sign_ins(user)
     make_unusable(session, user_id=user.id)
     end_what_is_open(session, user)
     cancel_resets(session, user)
+    # Any of them may be the intruder's, and would be trusted more than a stranger's.
+    session.execute(sa.delete(KnownDevice).where(KnownDevice.user_id == user.id))
     is_mailed = mails and user.is_active
     if is_mailed:
         mail_link(session, user, purpose="reset", letter="account_secured")

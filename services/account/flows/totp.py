@@ -92,13 +92,17 @@ def find_new_app(*, sub: str) -> NewApp:
 def confirm_totp(*, session: Session, code: str, visitor: Visitor) -> Confirmed:
     """The new app has shown a code: it takes the place of an older one, and the person is told by mail.
 
-    The session that this happens in has seen two factors now, and says so from here on, under a new secret.
-    Raises WrongCode, NothingPending.
+    The session that this happens in has seen two factors now, and says so from here on, under a new secret; its
+    person has not signed in anew by it, and it is no younger. Raises WrongCode, NothingPending.
     """
     with db.transaction() as transaction:
         user = lock_user(transaction, sub=session.sub)
-        mine = sa.select(SignInSession.id).where(SignInSession.id == session.sid, is_live())
-        if transaction.scalar(mine) is None:
+        mine = transaction.scalar(
+            sa.select(SignInSession)
+            .where(SignInSession.id == session.sid, is_live())
+            .execution_options(populate_existing=True)
+        )
+        if mine is None:
             raise NothingPending  # ended while this was on its way: it must not come back to life
         credential = transaction.scalar(
             sa.select(TOTPCredential).where(TOTPCredential.user_id == user.id, *_is_pending())
@@ -123,6 +127,9 @@ def confirm_totp(*, session: Session, code: str, visitor: Visitor) -> Confirmed:
             evidence=proven.and_also(ONE_TIME_CODE),
             method="totp",
             visitor=visitor,
+            provider=mine.provider,
+            auth_time=mine.auth_time,
+            is_known_device=True,
         )
     return Confirmed(sign_in=signed_in, recovery_codes=codes)
 

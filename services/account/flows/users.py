@@ -333,6 +333,17 @@ def note_change(
     audit.record(action, target=f"user:{user.sub}", before=before, after=after, reason=reason)
 
 
+def outdate_sign_ins(user: User) -> None:
+    """A sign-in that is just beginning has seen the person as they were, and has to look again once this is committed.
+
+    In the transaction under way. The other services hear of the new version too: they would take it over from a
+    session otherwise, which may carry fewer roles than the person has.
+    """
+    user.version += 1
+    db.session.flush()
+    _announce(user)
+
+
 def _announce(user: User) -> uuid.UUID:
     return outbox.record(
         UserChanged(

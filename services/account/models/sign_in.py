@@ -88,7 +88,7 @@ class KnownDevice(db.Model):  # type: ignore[name-defined]
     user_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
-    device_digest: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    device_digest: Mapped[str] = mapped_column(sa.Text, primary_key=True, index=True)
     first_seen_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     last_seen_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow, index=True)
 

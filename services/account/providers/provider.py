@@ -30,6 +30,7 @@ UNUSABLE = (
     KeyError,
     TypeError,
     AttributeError,
+    RecursionError,
 )
 """The provider answered, with something that we cannot read or do not follow."""
 MAX_NAME_LENGTH = 200

@@ -34,9 +34,10 @@ def show() -> ResponseReturnValue:
     at least as strong, `login_hint` fills in the address, `another` asks for one more account.
     """
     session = current_session()
-    if session is not None and _is_enough(session) and "another" not in request.args:
+    is_again = session is not None and "another" not in request.args
+    if is_again and session is not None and _is_enough(session):
         return _send_on()
-    return _form(email=request.args.get("login_hint", ""), is_again=session is not None)
+    return _form(email=request.args.get("login_hint", ""), is_again=is_again)
 
 
 @bp.post("/login")

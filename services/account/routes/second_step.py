@@ -24,6 +24,7 @@ from services.account.flows.second_factor_reset import (
 from services.account.flows.second_step import (
     cancel_step,
     find_step,
+    is_own_device,
     owner_of_step,
     record_throttled_step,
     take_step,
@@ -36,7 +37,8 @@ bp = Blueprint("second_step", __name__)
 PAGE = "/login/second-factor"
 RESET_PAGE = "/login/second-factor/reset"
 GUESSES = ("8 per 5 minutes", "24 per 3 hours", "48 per day")
-"""How often a person's code may be tried, by whatever browsers: only who has passed the first factor counts."""
+"""How often a person's code may be tried, by all strange browsers together and by each of their own: only who has
+passed the first factor counts."""
 
 
 def halfway_account() -> str | None:
@@ -45,6 +47,16 @@ def halfway_account() -> str | None:
         owner = owner_of_step(attempt_id=attempt_id())
         g.halfway_account = owner.email_normalised if owner else None
     found: str | None = g.halfway_account
+    return found
+
+
+def own_device() -> str | None:
+    """This browser, where it is one of their own: a stranger who has the password uses up none of its tries."""
+    if "own_device" not in g:
+        me = visitor()
+        is_own = is_own_device(attempt_id=attempt_id(), visitor=me)
+        g.own_device = (me.device_digest or "")[:32] if is_own else None
+    found: str | None = g.own_device
     return found
 
 
@@ -57,9 +69,9 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post(PAGE)
-@limiter.limit("second_factor", GUESSES[0], by=halfway_account)
-@limiter.limit("second_factor", GUESSES[1], by=halfway_account)
-@limiter.limit("second_factor", GUESSES[2], by=halfway_account)
+@limiter.limit("second_factor", GUESSES[0], by=halfway_account, device=own_device)
+@limiter.limit("second_factor", GUESSES[1], by=halfway_account, device=own_device)
+@limiter.limit("second_factor", GUESSES[2], by=halfway_account, device=own_device)
 @public
 def verify() -> ResponseReturnValue:
     """Check the code: of the authenticator app, or a recovery code."""

@@ -20,7 +20,7 @@ from services.account.flows.login import AccountDisabled, Halfway, LoginRefused,
 from services.account.flows.notices import tell
 from services.account.flows.revoking import revoke_access
 from services.account.flows.sessions import SignIn
-from services.account.flows.users import lock_user
+from services.account.flows.users import lock_user, outdate_sign_ins
 from services.account.flows.visitor import Visitor
 from services.account.flows.ways_in import keep_a_way_in
 from services.account.models import LinkedIdentity, ProviderVisit, SignInAttempt, SignInSession, User
@@ -227,9 +227,8 @@ def _forget(session: DatabaseSession, user: User, identities: Sequence[LinkedIde
         .values(finished_at=utcnow())
         .execution_options(synchronize_session=False)
     )
-    # A sign-in by one of them that is just beginning has seen the person as they were: it has to look again.
-    user.version += 1
     session.flush()
+    outdate_sign_ins(user)
 
 
 def _is(identity: Identity) -> tuple[sa.ColumnElement[bool], ...]:

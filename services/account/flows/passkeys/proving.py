@@ -66,9 +66,9 @@ def sign_in_with_passkey(*, ticket: str, response: str, browser: str, visitor: V
     refusing = _Refusing("bad_password", visitor=visitor)
     challenge = refusing.open(ticket, use=SIGN_IN, browser=browser)
     passkey, answer = _prove(response, challenge=challenge, owner=None, refusing=refusing)
-    return sign_in(
-        User.id == passkey.user_id, evidence=_evidence(passkey, answer), method="passkey", visitor=visitor
-    )
+    # Of whoever has it still: it may be removed between its answer and the session.
+    owner = sa.select(Passkey.user_id).where(Passkey.id == passkey.id).scalar_subquery()
+    return sign_in(User.id == owner, evidence=_evidence(passkey, answer), method="passkey", visitor=visitor)
 
 
 def ask_for_second_factor(attempt: SignInAttempt, *, browser: str) -> Question:
@@ -90,8 +90,12 @@ def verify_second_factor(
     Raises PasskeyRefused.
     """
     refusing = _Refusing("bad_second_factor", visitor=visitor, user_id=attempt.user_id)
-    challenge = refusing.open(ticket, use=SECOND_FACTOR, browser=browser, whose=str(attempt.id))
-    passkey, answer = _prove(response, challenge=challenge, owner=attempt.user_id, refusing=refusing)
+    try:
+        challenge = refusing.open(ticket, use=SECOND_FACTOR, browser=browser, whose=str(attempt.id))
+        passkey, answer = _prove(response, challenge=challenge, owner=attempt.user_id, refusing=refusing)
+    except PasskeyRefused:
+        count_attempt()
+        raise
     return _evidence(passkey, answer)
 
 

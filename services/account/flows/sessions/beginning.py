@@ -63,6 +63,8 @@ def begin_session(
     visitor: Visitor,
     proof: str | None = None,
     provider: str | None = None,
+    auth_time: datetime | None = None,
+    is_known_device: bool = False,
     is_new_device: bool = False,
 ) -> SignIn:
     """Sign the person in on this browser, in the transaction under way or on its own.
@@ -72,17 +74,21 @@ def begin_session(
     written just before: nobody knows its secret yet, and whoever ends sessions afterwards finds the row.
     Somebody who was signed in here already keeps the session, so that apps bound to it stay signed in, under a
     new secret: the old one is dead. Beyond MAX_ACCOUNTS the oldest account of the browser is signed out.
+    `auth_time` is when the person proved who they are, where that was not just now. A browser that is no known
+    device of theirs gets a new device cookie: whoever used it before them may have copied the one that it had.
     `is_new_device` has the person told of it by mail.
     """
     mine, others = _of_this_browser(session, user, visitor)
     for _, row, owner in others[MAX_ACCOUNTS - 1 :]:
         revoke_access(sub=owner.sub, cause="sign_out", sids=[row.id])
-    secret, device, now = make_secret(), visitor.device or make_secret(), utcnow()
+    secret, now = make_secret(), utcnow()
+    auth_time = auth_time or now
+    device = visitor.device if visitor.device and is_known_device else make_secret()
     new = SignInSession(
         id=mine.id if mine else str(uuid7()),
         user_id=user.id,
         secret_digest=secret_digest(secret),
-        auth_time=now,
+        auth_time=auth_time,
         amr=list(evidence.amr),
         acr=evidence.acr,
         provider=provider,
@@ -91,7 +97,7 @@ def begin_session(
         country=country_of(visitor.ip),
         created_at=mine.created_at if mine else now,
         last_seen_at=now,
-        absolute_end=now + parts_of(current_app).settings.SESSION_ABSOLUTE_LIFETIME,
+        absolute_end=auth_time + parts_of(current_app).settings.SESSION_ABSOLUTE_LIFETIME,
     )
     shared = shared_session(new, user)
     _write_first_copy(new.secret_digest, shared, now)
@@ -100,7 +106,14 @@ def begin_session(
         "notice": "due" if is_new_device else None,
     }
     statement = _statement(
-        user=user, new=new, old=mine, proof=proof, device=secret_digest(device), event=event, now=now
+        user=user,
+        new=new,
+        old=mine,
+        proof=proof,
+        device=secret_digest(device),
+        old_device=visitor.device_digest,
+        event=event,
+        now=now,
     )
     if session.execute(statement).one_or_none() is None:
         raise StandingChanged
@@ -162,6 +175,7 @@ def _statement(
     old: SignInSession | None,
     proof: str | None,
     device: str,
+    old_device: str | None,
     event: dict[str, Any],
     now: datetime,
 ) -> sa.Select[Any]:
@@ -192,6 +206,16 @@ def _statement(
             **event,
         ).cte("event"),
     ]
+    if old_device not in (None, device):
+        # Others who have signed in at this browser are known there by its new cookie.
+        steps.append(
+            sa.update(KnownDevice)
+            .where(
+                KnownDevice.device_digest == old_device, KnownDevice.user_id.not_in(whose), sa.exists(whose)
+            )
+            .values(device_digest=device)
+            .cte("moved")
+        )
     if old is not None:
         debt = {"id": uuid7(), "kind": "delete_copy", "subject": old.secret_digest, "created_at": now}
         rows = sa.select(*_literals(RedisDebt, debt)).select_from(written)

@@ -105,6 +105,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("user_id", "device_digest", name=op.f("pk_known_devices")),
     )
+    op.create_index(op.f("ix_known_devices_device_digest"), "known_devices", ["device_digest"], unique=False)
     op.create_index(op.f("ix_known_devices_last_seen_at"), "known_devices", ["last_seen_at"], unique=False)
     op.create_table(
         "linked_identities",
@@ -439,6 +440,7 @@ def downgrade() -> None:
     op.drop_table("login_events")
     op.drop_table("linked_identities")
     op.drop_index(op.f("ix_known_devices_last_seen_at"), table_name="known_devices")
+    op.drop_index(op.f("ix_known_devices_device_digest"), table_name="known_devices")
     op.drop_table("known_devices")
     op.drop_index(op.f("ix_email_changes_user_id"), table_name="email_changes")
     op.drop_index(op.f("ix_email_changes_expires_at"), table_name="email_changes")
