@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 PLACEHOLDERS = ("change", "placeholder", "secret", "password", "example")
 MIN_SECRET_LENGTH = 32
+MOST_SECONDS = 100 * 365 * 86_400
+"""Of a length of time; and none is nothing: what is kept for so long would be deleted at once."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
@@ -258,14 +260,18 @@ def _convert(name: str, raw: str, kind: Any) -> Any:
                 raw.lower()
             ]
         if kind is timedelta:
-            return timedelta(seconds=int(raw))
+            if not 1 <= (seconds := int(raw)) <= MOST_SECONDS:
+                raise ValueError(raw)
+            return timedelta(seconds=seconds)
         if typing.get_origin(kind) is tuple:
             return tuple(part.strip() for part in raw.split(",") if part.strip())
         if name == "PUBLIC_URL":
             return raw.rstrip("/")
         return kind(raw)
     except (ValueError, KeyError):
-        wanted = {bool: "true or false", timedelta: "a number of seconds", int: "a whole number"}.get(
-            kind, kind
-        )
+        wanted = {
+            bool: "true or false",
+            timedelta: f"a number of seconds from 1 to {MOST_SECONDS}",
+            int: "a whole number",
+        }.get(kind, kind)
         raise SettingsError(f"{name} must be {wanted}, not {raw!r}.") from None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from libs.settings import ServiceSettings, SettingsError
+from libs.settings import ServiceSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,3 @@ class OnboardingSettings(ServiceSettings):
     """How long the link that opens an approved person's account works; a newer one ends the older."""
     ENDED_LINKS_KEPT: timedelta = timedelta(days=30)
     """How long after its end a link is still known, so that its page can offer a fresh mail in one click."""
-
-    def check(self) -> None:
-        super().check()
-        for name in ("CONFIRMATION_LINK_LIFETIME", "ACTIVATION_LINK_LIFETIME", "ENDED_LINKS_KEPT"):
-            if getattr(self, name).total_seconds() < 1:
-                raise SettingsError(f"{name} must be one second or more.")

@@ -103,6 +103,19 @@ def test_all_parts_are_in_one_file_that_the_person_downloads(
     assert "data.downloaded" in run_command(app, "audit", "list", "--target", f"user:{proven.sub}").output
 
 
+def test_every_table_about_people_is_told_of() -> None:
+    from services.account.extensions import db
+    from services.account.flows.data_download.own import LISTS
+
+    about_people = {
+        table.name
+        for table in db.metadata.tables.values()
+        if any(key.target_fullname == "users.id" for key in table.foreign_keys)
+    }
+    in_credentials = {"password_credentials", "totp_credentials", "recovery_codes"}
+    assert {table.__tablename__ for table, _, _ in LISTS.values()} == about_people - in_credentials
+
+
 def test_nothing_that_opens_the_account_is_in_the_file(app: Flask, browser: Browser, proven: Person) -> None:
     ask(sign_in(browser, proven))
     answer(app, requests(app, proven)[0])

@@ -10,7 +10,10 @@ from flask import Flask
 from libs.messaging.events import AccessRevoked, MailRequested, SignInThreatened, UserErased
 from libs.people.sessions import copy_key, secret_digest
 from libs.service import parts_of
+from services.account.flows.passwords import Passwords
+from tests.account.authenticator import Passkey
 from tests.account.conftest import Person, cookie_of, execute, is_signed_in, rows, side_by_side, sign_in
+from tests.account.second_factors import person_with_app
 from tests.account.test_data_download import run_task
 from tests.account.test_sessions import token_of
 from tests.conftest import receive, recorded, run_command
@@ -41,6 +44,11 @@ def erase_at(app: Flask, person: Person) -> Any:
 
 def exists(app: Flask, person: Person) -> bool:
     return bool(rows(app, "SELECT 1 FROM users WHERE sub = :sub", sub=person.sub))
+
+
+def sign_ins_of(app: Flask, person: Person) -> int:
+    query = "SELECT 1 FROM login_events e JOIN users u ON u.id = e.user_id WHERE sub = :sub AND success"
+    return len(rows(app, query, sub=person.sub))
 
 
 def let_time_pass(app: Flask, person: Person) -> None:
@@ -191,6 +199,21 @@ def test_once_the_time_has_come_nothing_is_left_but_the_sub_in_the_audit(
     assert refused.status == 422
 
 
+def test_the_audit_forgets_what_somebody_called_their_things(
+    app: Flask, browser: Browser, person: Person, passkey: Passkey
+) -> None:
+    [(passkey_id,)] = rows(app, "SELECT p.id FROM passkeys p JOIN users u ON u.id = user_id WHERE sub = :sub",
+                           sub=person.sub)  # fmt: skip
+    browser.fill(f"/account/passkeys/{passkey_id}", name="Marked key of Ada")
+    browser.fill(f"/account/passkeys/{passkey_id}/remove", button="remove-passkey")
+    assert set(traces(app, "Marked key")) == {"audit_entries: Marked key"}
+    assert run_command(app, "users", "erase", person.email, "--now", "--yes").exit_code == 0
+    assert traces(app, "Marked key") == {}
+    audit = run_command(app, "audit", "list", "--target", f"user:{person.sub}").output
+    assert "passkey.renamed" in audit
+    assert "passkey.removed" in audit
+
+
 def test_erasing_twice_and_side_by_side_happens_once(app: Flask, browser: Browser, proven: Person) -> None:
     leave(sign_in(browser, proven), proven)
     let_time_pass(app, proven)
@@ -249,6 +272,29 @@ def test_an_account_under_attack_can_be_erased(app: Flask, proven: Person) -> No
     assert before - after == 2500
 
 
+@pytest.mark.parametrize(("is_right", "has_second_step"), [(False, False), (True, False), (True, True)])
+def test_whoever_is_erased_while_their_password_is_checked_is_nobody(
+    app: Flask, proven: Person, monkeypatch: pytest.MonkeyPatch, is_right: bool, has_second_step: bool
+) -> None:
+    if has_second_step:
+        person_with_app(app, Browser(app), proven)
+    check, erase = Passwords.is_right, ("users", "erase", proven.email, "--now", "--yes")
+
+    def erased_meanwhile(self: Passwords, password: str, stored: str | None) -> bool:
+        if stored:
+            # In a thread of its own: the request's database session is not to see it happen.
+            [done] = side_by_side(lambda: run_command(app, *erase))
+            assert done.exit_code == 0, done.output
+        return check(self, password, stored)
+
+    monkeypatch.setattr(Passwords, "is_right", erased_meanwhile)
+    stranger = Browser(app)
+    password = proven.password if is_right else "a wrong password, wholly"
+    stranger.fill("/login", email=proven.email, password=password)
+    assert stranger.status == 422
+    assert not is_signed_in(stranger)
+
+
 def test_the_command_schedules_or_erases_at_once_and_asks_first(app: Flask, proven: Person) -> None:
     assert run_command(app, "users", "erase", proven.email, input="n\n").exit_code == 1
     assert erase_at(app, proven) is None
@@ -280,10 +326,12 @@ def only_two(app: Flask, make_person: Callable[..., Person]) -> tuple[Person, Pe
 
 def test_the_last_administrator_stays(app: Flask, browser: Browser, only_two: tuple[Person, Person]) -> None:
     first, last = only_two
+    sign_in(Browser(app), last)
     assert run_command(app, "users", "erase", first.email, "--now", "--yes").exit_code == 0
     refused = run_command(app, "users", "erase", last.email, "--now", "--yes")
     assert refused.exit_code == 1
     assert "Make somebody else an administrator first" in refused.output
+    assert sign_ins_of(app, last) == 1, "what is refused destroys no record"
     leave(sign_in(browser, last), last)
     assert browser.status == 409
     assert "last administrator" in browser.text
@@ -316,9 +364,11 @@ def test_an_administrator_who_has_become_the_last_one_is_not_erased_when_the_day
     refused = run_command(app, "users", "role", "remove", last.email, "admin")
     assert refused.exit_code == 1, "whoever is about to be erased does not count"
     execute(app, "UPDATE users SET roles = '{}' WHERE sub = :sub", sub=last.sub)
+    sign_in(Browser(app), first)
     let_time_pass(app, first)
     run_task(app, "erase_due")
     assert exists(app, first)
+    assert sign_ins_of(app, first) == 1
 
 
 def test_what_others_say_of_somebody_who_is_gone_troubles_nobody(app: Flask, proven: Person) -> None:
@@ -336,3 +386,10 @@ def test_other_accounts_in_the_browser_stay_signed_in(
     leave(browser, proven)
     assert is_signed_in(browser)
     assert other.email in browser.text
+
+
+def test_the_command_lets_an_account_stay(app: Flask, proven: Person) -> None:
+    run_command(app, "users", "erase", proven.email, "--yes")
+    assert f"{proven.email} stays." in run_command(app, "users", "keep", proven.email).output
+    assert erase_at(app, proven) is None
+    assert "was not to be erased" in run_command(app, "users", "keep", proven.email).output

@@ -251,6 +251,23 @@ def test_where_the_old_address_has_another_account_now_the_stolen_one_is_closed(
     assert not mails_to(app, thiefs, "account_secured")
 
 
+def test_an_address_that_was_never_proven_gives_nobody_the_account_back(
+    app: Flask, make_person: Callable[..., Person]
+) -> None:
+    """Somebody mistyped their address, came in by a link that was handed over, and puts it right."""
+    person = make_person()
+    own = f"own-{uuid.uuid4().hex[:8]}@people.test"
+    browser = sign_in(Browser(app), person)
+    browser.fill("/account/password", old_password=person.password, new_password=NEW_PASSWORD)
+    before = not_me(app, person.email)
+    browser.fill("/account/email", button="change-email", email=own)
+    browser.fill(link_in(mails_to(app, own, "confirm_new_email")[-1]), button="confirm-email")
+    assert browser.status == 200
+    assert not mails_to(app, person.email, "email_changed")
+    assert Browser(app).get(before).status_code == 410
+    assert is_signed_in(browser)
+
+
 def test_an_erasure_that_waits_is_called_off_and_the_intruders_browser_is_a_strange_one(
     app: Flask, member: Person, notice: str
 ) -> None:

@@ -28,9 +28,11 @@ def press(browser: Browser, person: Person) -> Callable[[], object]:
 
 
 def test_signing_in_costs_one_hash_and_three_round_trips_to_postgresql(
-    app: Flask, browser: Browser, person: Person, hashes: list[str]
+    app: Flask, browser: Browser, make_person: Callable[..., Person], hashes: list[str]
 ) -> None:
     warm(app)
+    sign_in(Browser(app), make_person())  # Redis keeps the script that gives a try back, too
+    person = make_person()
     hashes.clear()
     cost = cost_of(press(browser, person))
     assert browser.status == 303

@@ -253,6 +253,8 @@ def test_staff_remove_second_factors_by_command(
     app: Flask, browser: Browser, person: Person, phone: App
 ) -> None:
     assert run_command(app, "users", "reset-second-factor", person.email).exit_code == 2, "it needs a reason"
+    refused = run_command(app, "users", "reset-second-factor", person.email, "--reason", " ")
+    assert (refused.exit_code, "say how you know" in refused.output) == (1, True)
     result = run_command(
         app, "users", "reset-second-factor", person.email, "--reason", "phone lost, called us", "--json"
     )

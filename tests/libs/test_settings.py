@@ -47,6 +47,10 @@ def test_good_settings_are_read_with_their_types() -> None:
         ("REDIS_URL", "http://localhost"),
         ("TRUSTED_PROXY_HOPS", "many"),
         ("LOG_LEVEL", "LOUD"),
+        ("ACCESS_TOKEN_LIFETIME", "ten minutes"),
+        ("ACCESS_TOKEN_LIFETIME", "0"),
+        ("ACCESS_TOKEN_LIFETIME", "-600"),
+        ("ACCESS_TOKEN_LIFETIME", "99999999999999"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str) -> None:

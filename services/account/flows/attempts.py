@@ -6,6 +6,7 @@ import uuid
 import sqlalchemy as sa
 from flask import current_app
 from flask_babel import lazy_gettext
+from sqlalchemy.exc import IntegrityError
 
 from libs.database import utcnow, uuid7
 from libs.service import parts_of
@@ -13,6 +14,7 @@ from libs.web.problems import Problem
 from services.account.extensions import db
 from services.account.flows.factors import Evidence
 from services.account.flows.login_events import record_failure
+from services.account.flows.sessions import StandingChanged
 from services.account.flows.visitor import Visitor
 from services.account.models import SignInAttempt, User
 
@@ -37,24 +39,29 @@ def wait_for(
     proof: str | None,
     provider: str | None,
 ) -> uuid.UUID:
-    """Keep what was proven until the missing step comes. Returns the attempt's id, for this browser alone."""
+    """Keep what was proven until the missing step comes. Returns the attempt's id, for this browser alone.
+
+    Raises StandingChanged for somebody who was erased meanwhile.
+    """
     now, attempt_id = utcnow(), uuid7()
     life = parts_of(current_app).settings.ATTEMPT_LIFETIME
-    with db.single_statements() as session:
-        session.execute(
-            sa.insert(SignInAttempt).values(
-                id=attempt_id,
-                user_id=user_id,
-                needs=needs,
-                amr=list(evidence.amr),
-                provider=provider,
-                proof=proof,
-                ip=visitor.ip,
-                user_agent=visitor.printable_user_agent,
-                created_at=now,
-                expires_at=now + life,
-            )
-        )
+    attempt = sa.insert(SignInAttempt).values(
+        id=attempt_id,
+        user_id=user_id,
+        needs=needs,
+        amr=list(evidence.amr),
+        provider=provider,
+        proof=proof,
+        ip=visitor.ip,
+        user_agent=visitor.printable_user_agent,
+        created_at=now,
+        expires_at=now + life,
+    )
+    try:
+        with db.single_statements() as session:
+            session.execute(attempt)
+    except IntegrityError:
+        raise StandingChanged from None
     return attempt_id
 
 

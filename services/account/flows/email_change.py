@@ -13,7 +13,7 @@ from libs.messaging.events import MailRequested
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
-from services.account.flows.notices import tell
+from services.account.flows.notices import end_notices, tell
 from services.account.flows.password_links import end_links
 from services.account.flows.users import BadUser, is_address, lock_user, normalise_email, replace_email
 from services.account.flows.visitor import Visitor
@@ -127,7 +127,7 @@ def _is_alive() -> list[sa.ColumnElement[bool]]:
 
 
 def confirm_change(*, sub: str, token: str, visitor: Visitor) -> User:
-    """Spend the link: from now on the account has the new address, proven, and the old one is told.
+    """Spend the link: from now on the account has the new address, proven; the old one is told if it was proven.
 
     Raises ChangeEnded, OtherAccount; EmailTaken when somebody else was faster, and then nothing is spent.
     """
@@ -151,7 +151,11 @@ def confirm_change(*, sub: str, token: str, visitor: Visitor) -> User:
         replace_email(user, email)
         # What was mailed to the old address opens nothing any more.
         end_links(session, user)
-        tell(session, user=user, template="email_changed", visitor=visitor, to=old)
+        if is_proven:
+            tell(session, user=user, template="email_changed", visitor=visitor, to=old)
+        else:
+            # It may be a stranger's, who has no claim to what is nobody's at that address any more.
+            end_notices(session, user)
         return user
 
 

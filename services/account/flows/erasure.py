@@ -154,11 +154,12 @@ def _is_due(user: User) -> bool:
 
 
 def _forget_login_events(sub: str, *, must_be_due: bool) -> int:
+    """A batch of them, unless the account is to stay. Raises UnknownUser, LastAdministrator."""
     with db.transaction() as session:
-        whose = sa.select(User.id).where(User.sub == sub)
-        if must_be_due:
-            whose = whose.where(User.erase_at <= utcnow())
-        batch = sa.select(LoginEvent.id).where(LoginEvent.user_id.in_(whose)).limit(EVENTS_PER_BATCH)
+        user = _lock(session, sub)
+        if must_be_due and not _is_due(user):
+            return 0
+        batch = sa.select(LoginEvent.id).where(LoginEvent.user_id == user.id).limit(EVENTS_PER_BATCH)
         return _delete(session, LoginEvent, LoginEvent.id.in_(batch))
 
 
@@ -168,10 +169,19 @@ def _delete(session: DatabaseSession, table: Any, condition: sa.ColumnElement[bo
 
 
 def _forget_in_audit(emails: list[str], *, sub: str) -> None:
-    """Where an operator named the person by address, the audit names them by sub as everywhere else."""
+    """Where an operator named the person by address, the audit names them by sub as everywhere else.
+
+    What they called their passkeys, and were called elsewhere, goes.
+    """
     targets = [f"email:{email}" for email in emails]
-    table = audit.table
-    db.session.execute(table.update().where(table.c.target.in_(targets)).values(target=f"user:{sub}"))
+    table, whose = audit.table, f"user:{sub}"
+    db.session.execute(table.update().where(table.c.target.in_(targets)).values(target=whose))
+    for column in (table.c.before, table.c.after):
+        db.session.execute(
+            table.update()
+            .where(table.c.target == whose, column.has_key("name"))
+            .values({column: column.op("-")(sa.literal("name", sa.Text))})
+        )
 
 
 def _lock(session: DatabaseSession, sub: str) -> User:

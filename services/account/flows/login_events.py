@@ -77,8 +77,14 @@ def record_failure(
     `typed` is what was entered as the address: kept as a keyed hash, and only where it is nobody's.
     """
     parts = parts_of(current_app)
+    # Erased since they were found: it is nobody's. The lock makes it wait for an erasure that is under way.
+    whose = (
+        sa.select(User.id)
+        .where(User.id == sa.literal(user_id, User.id.type))
+        .with_for_update(read=True, key_share=True)
+    )
     event = sa.insert(LoginEvent).values(
-        user_id=user_id,
+        user_id=whose.scalar_subquery(),
         typed_hash=hashed_user(parts.settings, typed) if typed and user_id is None else None,
         ip=visitor.ip,
         country=country_of(visitor.ip),

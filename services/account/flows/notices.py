@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import sqlalchemy as sa
 from flask import current_app
 from flask_babel import force_locale
 from sqlalchemy.orm import Session as DatabaseSession
@@ -62,4 +63,18 @@ def tell(
             },
             deduplication_key=f"{template}:{notice.id}",
         )
+    )
+
+
+def end_notices(session: DatabaseSession, user: User, *, but_to: str | None = None) -> None:
+    """End the links "It wasn't me" that are out, but those mailed to one address; in the transaction under way."""
+    session.execute(
+        sa.update(SecurityNotice)
+        .where(
+            SecurityNotice.user_id == user.id,
+            SecurityNotice.used_at.is_(None),
+            SecurityNotice.email.is_distinct_from(but_to),
+        )
+        .values(used_at=utcnow())
+        .execution_options(synchronize_session=False)
     )

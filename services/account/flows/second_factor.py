@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from flask_babel import lazy_gettext
 from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.database import utcnow
+from libs.web.problems import Problem
 from services.account.extensions import audit, db
 from services.account.flows.notices import tell
 from services.account.flows.recovery_codes import count_left, delete_recovery_codes
@@ -66,11 +68,23 @@ class Removed:
     kept_passkeys: int
 
 
-def reset_second_factor(*, sub: str, reason: str) -> Removed:
+class NoReason(Problem):
+    """Whoever takes a lock away says why."""
+
+    status, slug, title = (
+        422,
+        "no-reason",
+        lazy_gettext("Nothing was removed: say how you know that it is them."),
+    )
+
+
+def reset_second_factor(*, sub: str, reason: str | None) -> Removed:
     """Staff remove a person's second factors: sessions and grants end, and the person is told by mail.
 
-    Raises UnknownUser.
+    Raises UnknownUser, NoReason.
     """
+    if not (reason or "").strip():
+        raise NoReason
     with db.transaction() as session:
         user = lock_user(session, sub=sub)
         removed = remove_all_factors(session, user, cause="staff", reason=reason)

@@ -14,6 +14,7 @@ from libs.observe.logs import get_logger
 from libs.web.problems import Problem
 from services.account.extensions import audit, db
 from services.account.flows.linking import forget_links
+from services.account.flows.notices import end_notices
 from services.account.flows.password_links import end_links, mail_link
 from services.account.flows.passwords import make_unusable
 from services.account.flows.revoking import Revoked, revoke_access
@@ -168,14 +169,7 @@ def _put_address_back(session: DatabaseSession, user: User, email: str) -> bool:
         log.warning("address_not_restored", sub=user.sub)
         return False
     # What was mailed to the address that came in between must not bring it back.
-    session.execute(
-        sa.update(SecurityNotice)
-        .where(
-            SecurityNotice.user_id == user.id, SecurityNotice.used_at.is_(None), SecurityNotice.email != email
-        )
-        .values(used_at=utcnow())
-        .execution_options(synchronize_session=False)
-    )
+    end_notices(session, user, but_to=email)
     return True
 
 

@@ -21,7 +21,7 @@ from services.account.flows.overview import look_at
 from services.account.flows.password_links import send_password_link
 from services.account.flows.places import country_name
 from services.account.flows.revoking import revoke_access
-from services.account.flows.second_factor import reset_second_factor
+from services.account.flows.second_factor import NoReason, reset_second_factor
 from services.account.flows.securing import secure_account
 from services.account.flows.staff import get_for_change, get_other_for_change
 from services.account.models import ROLES, User
@@ -172,11 +172,11 @@ def change_roles(sub: UUID) -> ResponseReturnValue:
 @staff("admin", fresh=True)
 def remove_second_factor(sub: UUID) -> ResponseReturnValue:
     """For somebody who has lost app, codes and passkeys, and whom staff have recognised by another way."""
-    user, reason = _other(sub), _reason()
-    if reason is None:
-        flash(gettext("Nothing was removed: say how you know that it is them."), "bad")
+    try:
+        reset_second_factor(sub=_other(sub).sub, reason=_reason())
+    except NoReason as refused:
+        flash(str(refused.title), "bad")
         return _back(sub)
-    reset_second_factor(sub=user.sub, reason=reason)
     flash(gettext("The second factors are removed; the person is signed out everywhere, and told."), "good")
     return _back(sub)
 

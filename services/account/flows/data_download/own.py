@@ -11,14 +11,19 @@ from sqlalchemy.orm import Session as DatabaseSession
 from services.account.extensions import audit
 from services.account.flows.profile import profile_of
 from services.account.models import (
+    DataRequest,
     EmailChange,
     KnownDevice,
     LinkedIdentity,
     LoginEvent,
     Passkey,
     PasswordCredential,
+    PasswordLink,
+    ProviderVisit,
     RecoveryCode,
+    SecondFactorReset,
     SecurityNotice,
+    SignInAttempt,
     SignInSession,
     TOTPCredential,
     User,
@@ -47,6 +52,15 @@ LISTS: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "devices": (KnownDevice, ("first_seen_at", "last_seen_at"), "last_seen_at"),
     "email_changes": (EmailChange, ("email", "created_at", "used_at", "previous_email"), "created_at"),
     "security_notices": (SecurityNotice, ("kind", "email", "created_at", "used_at"), "created_at"),
+    "password_links": (PasswordLink, ("purpose", "created_at", "expires_at", "used_at"), "created_at"),
+    "second_factor_resets": (
+        SecondFactorReset, ("created_at", "available_at", "mailed_at", "ended_at", "end_cause"), "created_at",
+    ),
+    "sign_ins_half_done": (
+        SignInAttempt, ("created_at", "expires_at", "needs", "amr", "provider", "user_agent", "ip"), "created_at",
+    ),
+    "provider_visits": (ProviderVisit, ("provider", "purpose", "created_at", "expires_at", "used_at"), "created_at"),
+    "data_requests": (DataRequest, ("created_at", "mailed_at", "expires_at"), "created_at"),
 }  # fmt: skip
 """By its name: the table, what of its rows, and what is newest."""
 
