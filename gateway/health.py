@@ -67,7 +67,7 @@ class SuiteHealth:
         self._probe = Probe(checks, failures)
 
     def report(self) -> Report:
-        """The body of /health (INTERFACES section 6), with a row per service."""
+        """The body of /health (docs/runbook.md), with a row per service."""
         rows = self._probe.components()
         components = merge({row.name: row.details.get("components", []) for row in rows})
         statuses = [row.status for row in rows] + [component["status"] for component in components]

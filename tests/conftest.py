@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import dataclasses
 import importlib
 import io
 import logging
@@ -105,6 +106,9 @@ def environment(servers: dict[str, str], worker_number: int) -> Iterator[dict[st
         "REDIS_URL": redis_url._replace(path=f"/{number}").geturl(),
         "MAIL_FROM": "UpdSpace ID <id@updspace.test>",
         "LOG_LEVEL": "INFO",
+        # Thousands of passwords are hashed here, as cheaply as argon2 goes; usual_hashing is for tests of the cost.
+        "ARGON2_MEMORY_KIB": "8",
+        "ARGON2_TIME_COST": "1",
     }
     names = {service: f"{run}_{service}" for service in SERVICES}
     with admin.connect() as connection:
@@ -163,6 +167,20 @@ def oidc_app(make_app: Callable[[str], Flask]) -> Flask:
 @pytest.fixture(scope="session")
 def notification_app(make_app: Callable[[str], Flask]) -> Flask:
     return make_app("notification")
+
+
+@pytest.fixture
+def usual_hashing(account_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password costs here what it costs outside of tests."""
+    from services.account.flows.passwords import Passwords
+    from services.account.settings import AccountSettings
+
+    settings = dataclasses.replace(
+        parts_of(account_app).settings,
+        ARGON2_MEMORY_KIB=AccountSettings.ARGON2_MEMORY_KIB,
+        ARGON2_TIME_COST=AccountSettings.ARGON2_TIME_COST,
+    )
+    monkeypatch.setitem(account_app.extensions, "passwords", Passwords(settings))
 
 
 @pytest.fixture
@@ -240,16 +258,21 @@ def sign_in_copy(
     return session
 
 
+_opened: dict[uuid.UUID, Event] = {}
+
+
 def recorded(app: Flask, kind: type[Event] | None = None) -> list[Event]:
-    """The events in the service's outbox, oldest first, opened."""
+    """The events in the service's outbox, oldest first, opened; each once, for a long run records thousands."""
     parts = parts_of(app)
     keys = KeyRing.parse(parts.settings.EVENT_ENCRYPTION_KEYS, setting="EVENT_ENCRYPTION_KEYS")
+    table = parts.outbox.events
     with app.app_context():
-        rows = parts.db.session.execute(
-            sa.select(parts.outbox.events).order_by(parts.outbox.events.c.id)
-        ).all()
+        ids = parts.db.session.scalars(sa.select(table.c.id).order_by(table.c.id)).all()
+        unopened = [event_id for event_id in ids if event_id not in _opened]
+        for row in parts.db.session.execute(sa.select(table).where(table.c.id.in_(unopened))):
+            _opened[row.id] = contract(row.name).from_data(row.data, row.id, keys)
         parts.db.session.rollback()
-    events = [contract(row.name).from_data(row.data, row.id, keys) for row in rows]
+    events = [_opened[event_id] for event_id in ids]
     return [event for event in events if kind is None or isinstance(event, kind)]
 
 

@@ -1,5 +1,6 @@
 """A browser without a screen: follows links and fills forms as a person without script would."""
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
@@ -169,6 +170,13 @@ class Browser:
     def _is_ours(self, location: str) -> bool:
         target = urlsplit(urljoin(self.url, location))
         return f"{target.scheme}://{target.netloc}" == self.origin
+
+
+def token_of(browser: Browser) -> str:
+    """The CSRF token of the page that is open."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
+    assert found, browser.text
+    return found[1]
 
 
 class HTTPBrowser(Browser):

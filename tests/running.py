@@ -28,6 +28,8 @@ OURS = (
     "EVENT_ENCRYPTION_KEYS",
     "REDIS_URL",
     "SMTP_URL",
+    "ARGON2_MEMORY_KIB",
+    "ARGON2_TIME_COST",
 )
 
 

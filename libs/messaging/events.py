@@ -105,7 +105,8 @@ class UserChanged(Event):
 class AccessRevoked(Event):
     """Access ended: of the sign-in sessions `sids`, or of the whole person when `sids` is None.
 
-    `cause` is a word of DESIGN's table; `not_before` is epoch seconds: what was issued at or before it is dead.
+    `cause` is a word of docs/architecture.md section 15. `not_before` is epoch seconds: what was issued at or
+    before it is dead.
     """
 
     NAME = "account.access_revoked.v1"

@@ -142,7 +142,7 @@ class Probe:
 
 
 def health_report(components: list[Component]) -> dict[str, Any]:
-    """The body of /health (INTERFACES section 6)."""
+    """The body of /health (docs/runbook.md)."""
     return {
         "status": worst([component.status for component in components]),
         "version": version(),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -27,6 +27,9 @@ from tests.account.programs import Program, bearing, deliver_keys
 from tests.account.provider_server import ProviderServer, provider_server
 from tests.conftest import recorded
 from tests.pages import Browser
+
+if TYPE_CHECKING:
+    from tests.account.second_factors import App
 
 PASSWORD = "green kettle on a windowsill"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -111,6 +114,20 @@ def person(make_person: Callable[..., Person]) -> Person:
 
 
 @pytest.fixture
+def member(make_person: Callable[..., Person]) -> Person:
+    """Somebody whose address is proven, and who reads Russian."""
+    return make_person(is_email_verified=True, locale="ru")
+
+
+@pytest.fixture
+def link(app: Flask, member: Person) -> str:
+    """The mailed link by which the member replaces their password."""
+    from tests.account.password_tools import mailed_link
+
+    return mailed_link(app, member.email)
+
+
+@pytest.fixture
 def program_of(app: Flask, oidc_app: Flask) -> Callable[..., Program]:
     """Makes programs that bear access tokens: of a person, or with None of a client by itself."""
     deliver_keys(app, oidc_app)
@@ -133,6 +150,14 @@ def passkey(browser: Browser, person: Person) -> Passkey:
     from tests.account.passkey_doors import add_passkey
 
     return add_passkey(sign_in(browser, person))
+
+
+@pytest.fixture
+def phone(app: Flask, browser: Browser, person: Person) -> "App":
+    """The person's authenticator app; `browser` is where they set it up."""
+    from tests.account.second_factors import person_with_app
+
+    return person_with_app(app, browser, person)
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """Passkeys at account's doors, as the page's script uses them; and what account's tables say of them."""
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
 
-from libs.messaging.events import MailRequested
 from tests.account.authenticator import Authenticator, Passkey
-from tests.account.conftest import Person, execute, rows
-from tests.conftest import recorded
-from tests.pages import Browser
+from tests.account.conftest import Person, rows
+from tests.pages import Browser, token_of
 
 
 @dataclass
@@ -20,12 +17,6 @@ class Asked:
 
     ticket: str
     options: dict[str, Any]
-
-
-def token_of(browser: Browser) -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
-    assert found, browser.text
-    return found[1]
 
 
 def ask(browser: Browser, page: str, path: str) -> Asked:
@@ -68,21 +59,10 @@ def sign_in_with(browser: Browser, passkey: Passkey, authenticator: Authenticato
     return send(browser, *SIGN_IN, asked, answer)
 
 
-def mails(app: Flask, person: Person, template: str) -> list[MailRequested]:
-    found = [mail for mail in recorded(app, MailRequested) if mail.recipient == person.email]
-    return [mail for mail in found if mail.template == template]
-
-
 def failures(app: Flask, person: Person) -> list[tuple[str, str]]:
     query = """SELECT failure_reason, method FROM login_events JOIN users ON users.id = user_id
         WHERE sub = :sub AND NOT success ORDER BY login_events.id"""
     return [tuple(row) for row in rows(app, query, sub=person.sub)]
-
-
-def half_sign_in(browser: Browser, person: Person, path: str = "/login") -> Browser:
-    browser.fill(path, email=person.email, password=person.password)
-    assert browser.location.startswith("/login/second-factor"), (browser.location, browser.text)
-    return browser
 
 
 def passkey_ids(app: Flask, person: Person) -> list[str]:
@@ -93,11 +73,3 @@ def passkey_ids(app: Flask, person: Person) -> list[str]:
 def token_of_page(browser: Browser, path: str) -> str:
     browser.get(path)
     return token_of(browser)
-
-
-def without_password(app: Flask, person: Person) -> None:
-    execute(
-        app,
-        "DELETE FROM password_credentials WHERE user_id = (SELECT id FROM users WHERE sub = :sub)",
-        sub=person.sub,
-    )

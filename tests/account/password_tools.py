@@ -83,6 +83,21 @@ def link_provider(app: Flask, person: Person) -> None:
     )
 
 
+def without_password(app: Flask, person: Person) -> None:
+    """Leave the person whatever else they sign in with."""
+    execute(
+        app,
+        "DELETE FROM password_credentials USING users WHERE users.id = user_id AND sub = :sub",
+        sub=person.sub,
+    )
+
+
+def password_hash(app: Flask, person: Person) -> str:
+    query = "SELECT hash FROM password_credentials JOIN users ON id = user_id WHERE sub = :sub"
+    [row] = rows(app, query, sub=person.sub)
+    return str(row.hash)
+
+
 class Work:
     """The statements and hashes that a request cost."""
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from tests.account.conftest import Person, copy_of, sign_in
-from tests.account.test_sessions import token_of
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 
 def test_the_overview_shows_what_we_know_and_says_it_as_text(

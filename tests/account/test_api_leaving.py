@@ -9,9 +9,8 @@ from libs.messaging.events import DataRequested
 from tests.account.conftest import Person, execute, is_signed_in, mails_to, side_by_side, sign_in
 from tests.account.programs import Program
 from tests.account.test_data_download import answer, download, links, requests
-from tests.account.test_sessions import token_of_text
 from tests.conftest import recorded
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 Programs = Callable[..., Program]
 
@@ -80,5 +79,5 @@ def test_page_and_app_share_how_often_one_may_ask(
     program = program_of(person)
     statuses = [program("POST", "/me/data").status_code for _ in range(11)]
     assert statuses == [202, *[409] * 9, 429]
-    page = sign_in(browser, person).get("/account/sessions")
-    assert browser.post("/account/data", {"csrf_token": token_of_text(page.text)}).status_code == 429
+    sign_in(browser, person).get("/account/sessions")
+    assert browser.post("/account/data", {"csrf_token": token_of(browser)}).status_code == 429

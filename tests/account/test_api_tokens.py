@@ -13,6 +13,7 @@ from joserfc.jws import extract_compact
 
 from libs.people.sessions import copy_key, secret_digest
 from libs.service import parts_of
+from services.account.flows.revoking import revoke_access
 from tests.account.conftest import Person, cookie_of, copy_of, execute, sign_in
 from tests.account.programs import Program
 from tests.conftest import run_command
@@ -165,7 +166,8 @@ def test_the_end_of_a_session_ends_its_tokens_but_not_those_of_offline_access(
     assert bound("DELETE", f"/me/sessions/{sid}").status_code == 204
     assert bound.get("/me").status_code == 401
     assert offline.get("/me").status_code == 200
-    assert run_command(app, "sessions", "revoke", person.email).exit_code == 0
+    with app.app_context():
+        revoke_access(sub=person.sub, cause="sessions_revoked")
     assert offline.get("/me").status_code == 401
 
 

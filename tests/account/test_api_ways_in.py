@@ -10,7 +10,8 @@ from flask import Flask
 from tests.account.authenticator import Passkey
 from tests.account.conftest import Person, execute, is_signed_in, mails_to, rows, sign_in
 from tests.account.linking_steps import link
-from tests.account.passkey_doors import passkey_ids, without_password
+from tests.account.passkey_doors import passkey_ids
+from tests.account.password_tools import without_password
 from tests.account.programs import Program
 from tests.account.provider_server import ProviderServer
 from tests.account.second_factors import half_sign_in, person_with_app

@@ -12,9 +12,8 @@ from tests.account.authenticator import Passkey
 from tests.account.conftest import PASSWORD, Person, execute, is_signed_in, rows, side_by_side, sign_in
 from tests.account.provider_server import ProviderServer
 from tests.account.test_password_links import activated, link_in, mails_to
-from tests.account.test_sessions import token_of
 from tests.conftest import receive, run_command
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 NETWORK, INSIDE, OUTSIDE = "203.0.113.0/24", "203.0.113.77", "198.51.100.77"
 

@@ -113,6 +113,15 @@ def test_it_stays_open_as_long_as_the_provider_asked(app: Flask, provider: Provi
     assert AWAY not in browser.get("/login").text
 
 
+@pytest.mark.parametrize(
+    "wish", ["soon", "9" * 400, "Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "-1", "²"]
+)
+def test_a_wait_that_cannot_be_read_is_no_wish(app: Flask, provider: ProviderServer, wish: str) -> None:
+    provider.retry_after = wish
+    fail(app, provider, failure="503")
+    assert AWAY in Browser(app).get("/login").text
+
+
 def test_with_it_open_nobody_is_sent_there_and_nothing_is_asked(
     app: Flask, member: Browser, provider: ProviderServer
 ) -> None:

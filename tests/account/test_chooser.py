@@ -10,8 +10,8 @@ from libs.people.handover import open_ticket
 from libs.service import parts_of
 from tests.account.conftest import Person, cookie_of, copy_of, is_signed_in, sign_in
 from tests.account.second_factors import half_sign_in, person_with_app
-from tests.account.test_sessions import revocations, token_of
-from tests.pages import Browser
+from tests.account.test_sessions import revocations
+from tests.pages import Browser, token_of
 
 INTERACTION = "/oauth2/authorize/abc.client"
 

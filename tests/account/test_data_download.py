@@ -19,9 +19,8 @@ from libs.messaging.events import (
 )
 from libs.service import parts_of
 from tests.account.conftest import Person, execute, rows, side_by_side, sign_in
-from tests.account.test_sessions import token_of
 from tests.conftest import receive, recorded, run_command
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 PARTS: dict[str, type[DataCollected]] = {
     "oidc": OIDCDataCollected,

@@ -10,9 +10,8 @@ from flask import Flask
 
 from libs.messaging.events import MailRequested, UserChanged
 from tests.account.conftest import Person, copy_of, execute, is_signed_in, rows, side_by_side, sign_in
-from tests.account.test_sessions import token_of
 from tests.conftest import recorded, run_command
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 from tests.round_trips import counted
 
 

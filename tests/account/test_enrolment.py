@@ -18,7 +18,7 @@ from tests.account.conftest import (
     sign_in,
 )
 from tests.conftest import receive, recorded
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 
 def enter(browser: Browser, ticket: str) -> Browser:
@@ -98,8 +98,6 @@ def test_the_page_without_a_ticket_opens_nothing(browser: Browser) -> None:
     browser.get("/enrol")
     assert browser.status == 410
     browser.get("/login")
-    from tests.account.test_sessions import token_of
-
     browser.post("/enrol", {"csrf_token": token_of(browser), "password": PASSWORD})
     assert browser.status == 410
 
@@ -134,8 +132,6 @@ def test_what_the_form_sends_beside_the_password_counts_for_nothing(
     app: Flask, browser: Browser, enrol_ticket: Callable[..., str]
 ) -> None:
     enter(browser, enrol_ticket())
-    from tests.account.test_sessions import token_of
-
     data = {"csrf_token": token_of(browser), "password": PASSWORD, "roles": "admin", "email": "x@evil.test"}
     browser.post("/enrol", data)
     assert browser.status == 303
@@ -194,8 +190,6 @@ def test_guessing_the_password_through_the_page_is_throttled(
     ticket = enrol_ticket()
     late = enter(Browser(app), ticket)
     enter(Browser(app), ticket).fill(password=PASSWORD)
-    from tests.account.test_sessions import token_of
-
     data = {"csrf_token": token_of(late), "password": "a wrong password, wholly"}
     statuses = [late.post("/enrol", data).status_code for _ in range(22)]
     assert statuses[0] == 409
@@ -209,8 +203,6 @@ def test_guesses_through_the_page_count_and_are_written_down_as_at_the_sign_in_p
     ticket = enrol_ticket(application_id=application_id)
     late = enter(Browser(app), ticket)
     enter(Browser(app), ticket).fill(password=PASSWORD)
-    from tests.account.test_sessions import token_of
-
     data = {"csrf_token": token_of(late), "password": "a wrong password, wholly"}
     statuses = [late.post("/enrol", data).status_code for _ in range(14)]
     assert statuses[:10] == [409] * 10

@@ -15,9 +15,8 @@ from tests.account.authenticator import Passkey
 from tests.account.conftest import Person, cookie_of, execute, is_signed_in, rows, side_by_side, sign_in
 from tests.account.second_factors import person_with_app
 from tests.account.test_data_download import run_task
-from tests.account.test_sessions import token_of
 from tests.conftest import receive, recorded, run_command
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A forgotten password: asked for, and answered by a mailed link. SECURITY.md section 3 names most of these."""
+"""A forgotten password: asked for, and answered by a mailed link."""
 
 import time
 import uuid
@@ -33,18 +33,6 @@ from tests.account.password_tools import (
     mailed_link,
 )
 from tests.pages import Browser
-
-
-@pytest.fixture
-def member(make_person: Callable[..., Person]) -> Person:
-    """Somebody whose address is proven."""
-    return make_person(is_email_verified=True, locale="ru")
-
-
-@pytest.fixture
-def link(app: Flask, member: Person) -> str:
-    return mailed_link(app, member.email)
-
 
 # -- asking ----------------------------------------------------------------------------------------------------
 

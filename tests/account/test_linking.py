@@ -26,6 +26,7 @@ from tests.account.conftest import (
     sign_in,
 )
 from tests.account.linking_steps import NAMES, arrive, declare, depart, failures, link, link_two, sign_in_with
+from tests.account.password_tools import add_totp, without_password
 from tests.account.provider_server import CLIENT_ID, CLIENT_SECRET, Account, ProviderServer
 from tests.conftest import recorded, run_command
 from tests.pages import ORIGIN, Browser
@@ -39,14 +40,6 @@ def linked(app: Flask, person: Person) -> list[tuple[str, str, str]]:
 
 def mails_of(app: Flask, person: Person) -> list[MailRequested]:
     return [mail for mail in recorded(app, MailRequested) if mail.recipient == person.email]  # type: ignore[attr-defined]
-
-
-def forget_password(app: Flask, person: Person) -> None:
-    execute(
-        app,
-        "DELETE FROM password_credentials WHERE user_id = (SELECT id FROM users WHERE sub = :sub)",
-        sub=person.sub,
-    )
 
 
 def end_access(app: Flask, person: Person) -> None:
@@ -109,12 +102,7 @@ def test_the_second_factor_is_asked_all_the_same(
     app: Flask, member: Browser, person: Person, provider: ProviderServer
 ) -> None:
     link(member, provider)
-    execute(
-        app,
-        """INSERT INTO totp_credentials (id, user_id, seed_sealed, last_step, created_at, confirmed_at)
-           SELECT gen_random_uuid(), id, 'sealed', 0, now(), now() FROM users WHERE sub = :sub""",
-        sub=person.sub,
-    )
+    add_totp(app, person)
     other = Browser(app)
     sign_in_with(other, provider)
     assert other.location.startswith("/login/second-factor?")
@@ -709,12 +697,7 @@ def test_a_half_done_sign_in_ends_with_its_link(
     app: Flask, member: Browser, person: Person, provider: ProviderServer
 ) -> None:
     link(member, provider)
-    execute(
-        app,
-        """INSERT INTO totp_credentials (id, user_id, seed_sealed, last_step, created_at, confirmed_at)
-           SELECT gen_random_uuid(), id, 'sealed', 0, now(), now() FROM users WHERE sub = :sub""",
-        sub=person.sub,
-    )
+    add_totp(app, person)
     sign_in_with(Browser(app), provider)
     member.fill("/account/links", button="unlink-github")
     (attempt,) = rows(app, "SELECT finished_at FROM sign_in_attempts ORDER BY id DESC LIMIT 1")
@@ -725,7 +708,7 @@ def test_the_last_way_in_cannot_be_removed(
     app: Flask, member: Browser, person: Person, provider: ProviderServer
 ) -> None:
     link(member, provider)
-    forget_password(app, person)
+    without_password(app, person)
     member.fill("/account/links", button="unlink-github")
     assert member.status == 409
     assert "This is your only way to sign in" in member.text
@@ -736,7 +719,7 @@ def test_of_two_last_ways_in_removed_at_once_one_stays(
     app: Flask, member: Browser, person: Person, provider: ProviderServer
 ) -> None:
     link_two(member, provider)
-    forget_password(app, person)
+    without_password(app, person)
     forms = {}
     member.get("/account/links")
     for name in ("github", "discord"):
@@ -761,7 +744,7 @@ def test_a_provider_that_is_switched_off_is_no_way_in(
     app: Flask, member: Browser, person: Person, provider: ProviderServer
 ) -> None:
     link_two(member, provider)
-    forget_password(app, person)
+    without_password(app, person)
     declare(app, provider, DISCORD_CLIENT_ID="", DISCORD_CLIENT_SECRET="")
     text = member.get("/account/links").text
     assert "switched off here" in text

@@ -23,7 +23,7 @@ from tests.account.conftest import (
     side_by_side,
     sign_in,
 )
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 
 def counted(app: Flask, name: str, **labels: str) -> float:
@@ -214,11 +214,10 @@ def test_a_sign_in_needs_the_forms_token_and_our_origin(browser: Browser, person
     assert "Please send this again" in browser.text
     assert person.password not in browser.text
     browser.get("/login")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
-    assert token
-    browser.post("/login", {**data, "csrf_token": token[1]}, headers={"Origin": "https://evil.test"})
+    token = token_of(browser)
+    browser.post("/login", {**data, "csrf_token": token}, headers={"Origin": "https://evil.test"})
     assert browser.status == 403
-    browser.post("/login", {**data, "csrf_token": token[1]}, headers={"Sec-Fetch-Site": "cross-site"})
+    browser.post("/login", {**data, "csrf_token": token}, headers={"Sec-Fetch-Site": "cross-site"})
     assert browser.status == 403
     assert not cookie_of(browser)
 
@@ -297,10 +296,9 @@ def test_a_person_goes_on_as_another_account_of_this_browser_only(
     browser.fill("/account", button="switch")
     assert browser.status == 303
     assert ann.email in browser.get("/account").text
-    page = browser.get("/account").text
-    token = re.search(r'name="csrf_token" value="([^"]+)"', page)
-    assert token
-    browser.post("/account", {"csrf_token": token[1], "switch": strange.sid})
+    browser.get("/account")
+    token = token_of(browser)
+    browser.post("/account", {"csrf_token": token, "switch": strange.sid})
     assert browser.status == 404
 
 
@@ -387,17 +385,9 @@ def test_many_people_sign_in_side_by_side(app: Flask, make_person: Callable[...,
 
 
 def test_a_password_hashed_for_less_is_hashed_again_at_sign_in(
-    app: Flask, browser: Browser, person: Person
+    app: Flask, browser: Browser, person: Person, request: pytest.FixtureRequest
 ) -> None:
-    from argon2 import PasswordHasher
-
-    cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
-    execute(
-        app,
-        "UPDATE password_credentials SET hash = :hash FROM users WHERE id = user_id AND sub = :sub",
-        hash=cheap,
-        sub=person.sub,
-    )
+    request.getfixturevalue("usual_hashing")  # once the person has a password
     sign_in(browser, person)
     query = "SELECT hash FROM password_credentials JOIN users ON id = user_id WHERE sub = :sub"
     [(stored,)] = rows(app, query, sub=person.sub)

@@ -16,10 +16,9 @@ from libs.database import first_uuid7, utcnow
 from libs.service import parts_of
 from tests.account.conftest import FIREFOX, Person, execute, rows, side_by_side, sign_in
 from tests.account.plans import assert_flat, plans_of, seeded
-from tests.account.test_sessions import token_of
 from tests.account.test_upkeep import run_task
 from tests.conftest import recorded, run_command
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 WRONG = "a wrong password, wholly"
 

@@ -25,7 +25,7 @@ from tests.account.linking_steps import link, sign_in_with
 from tests.account.provider_server import ProviderServer
 from tests.account.second_factors import person_with_app
 from tests.account.test_login import counted
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 pytestmark = pytest.mark.usefixtures("enhanced")
 
@@ -162,14 +162,13 @@ def test_guesses_side_by_side_are_five(app: Flask, halfway: Browser, person: Per
 def test_one_code_signs_in_once(app: Flask, halfway: Browser, person: Person) -> None:
     code = code_for(app, person)
     halfway.get("/login/code")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', halfway.text)
-    assert token
+    token = token_of(halfway)
     cookie = halfway.cookie("id_browser") or ""
 
     def press() -> str:
         browser = Browser(app)
         browser.set_cookie("id_browser", cookie)
-        browser.post("/login/code", {"csrf_token": token[1], "code": code})
+        browser.post("/login/code", {"csrf_token": token, "code": code})
         return browser.location
 
     assert sorted(side_by_side(press, press, press)) == ["/account", "/login", "/login"]
@@ -239,9 +238,8 @@ def test_a_code_is_for_the_browser_that_began(app: Flask, halfway: Browser, pers
     stranger.get("/login/code")
     assert stranger.location == "/login"
     stranger.get("/login")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', stranger.text)
-    assert token
-    stranger.post("/login/code", {"csrf_token": token[1], "code": code_for(app, person)})
+    token = token_of(stranger)
+    stranger.post("/login/code", {"csrf_token": token, "code": code_for(app, person)})
     assert stranger.location == "/login"
     assert not cookie_of(stranger)
 
@@ -300,9 +298,8 @@ def test_a_disabled_person_is_not_let_in_by_a_code(app: Flask, halfway: Browser,
         assert disable_user(sub=person.sub)
     halfway.get("/login/code")
     halfway.get("/login")
-    token = re.search(r'name="csrf_token" value="([^"]+)"', halfway.text)
-    assert token
-    halfway.post("/login/code", {"csrf_token": token[1], "code": code})
+    token = token_of(halfway)
+    halfway.post("/login/code", {"csrf_token": token, "code": code})
     assert halfway.location == "/login"
     assert not cookie_of(halfway)
 

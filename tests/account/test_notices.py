@@ -1,6 +1,5 @@
 """The link "It wasn't me" in every security mail, and what its button does."""
 
-import re
 import uuid
 from collections.abc import Callable
 
@@ -26,23 +25,14 @@ from tests.account.password_tools import (
     add_totp,
     link_provider,
     mailed_link,
+    password_hash,
     things_of,
 )
 from tests.conftest import recorded
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 AGO = "interval '2 hours'"
-
-
-@pytest.fixture
-def member(make_person: Callable[..., Person]) -> Person:
-    return make_person(is_email_verified=True)
-
-
-def password_hash(app: Flask, person: Person) -> str:
-    query = "SELECT hash FROM password_credentials JOIN users ON id = user_id WHERE sub = :sub"
-    [row] = rows(app, query, sub=person.sub)
-    return str(row.hash)
+THIEFS_PASSWORD = "thief of umbrellas and rivers"
 
 
 def age_of_all(app: Flask, person: Person) -> None:
@@ -57,9 +47,7 @@ def age_of_all(app: Flask, person: Person) -> None:
 def notice(app: Flask, member: Person) -> str:
     """The link "It wasn't me" of a mail about a change of the password, made by somebody who has the password."""
     thief = sign_in(Browser(app), member)
-    thief.fill(
-        "/account/password", old_password=member.password, new_password="thief of umbrellas and rivers"
-    )
+    thief.fill("/account/password", old_password=member.password, new_password=THIEFS_PASSWORD)
     assert thief.status == 303
     return not_me(app, member.email)
 
@@ -82,7 +70,7 @@ def test_looking_at_it_says_what_happened_and_spends_nothing(app: Flask, member:
 
 def test_its_button_ends_all_sessions_and_starts_a_reset(app: Flask, member: Person, notice: str) -> None:
     thief = Browser(app)
-    thief.fill("/login", email=member.email, password="thief of umbrellas and rivers")
+    thief.fill("/login", email=member.email, password=THIEFS_PASSWORD)
     assert is_signed_in(thief)
     owner = Browser(app)
     owner.get(notice)
@@ -91,7 +79,7 @@ def test_its_button_ends_all_sessions_and_starts_a_reset(app: Flask, member: Per
     assert "Your account is secured" in owner.get(owner.location).text
     assert not is_signed_in(thief)
     assert not is_signed_in(owner)
-    thief.fill("/login", email=member.email, password="thief of umbrellas and rivers")
+    thief.fill("/login", email=member.email, password=THIEFS_PASSWORD)
     assert thief.status == 422
     [mail] = mails_to(app, member.email, "account_secured")
     owner.fill(link_in(mail), password=NEW_PASSWORD)
@@ -139,9 +127,8 @@ def test_it_needs_the_forms_token_and_our_origin(app: Flask, member: Person, not
     browser.post(notice, {})
     assert browser.status == 400
     browser.get(notice)
-    csrf = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
-    assert csrf
-    browser.post(notice, {"csrf_token": csrf[1]}, headers={"Origin": "https://evil.test"})
+    csrf = token_of(browser)
+    browser.post(notice, {"csrf_token": csrf}, headers={"Origin": "https://evil.test"})
     assert browser.status == 403
     assert password_hash(app, member)
 
@@ -180,19 +167,23 @@ def change_email(app: Flask, person: Person, email: str) -> None:
     )
 
 
-def test_an_address_changed_since_then_is_put_back_proven_and_the_way_back_goes_there(
-    app: Flask, member: Person, notice: str
-) -> None:
+def settled_thief(app: Flask, member: Person) -> tuple[Browser, str]:
+    """The intruder, signed in at an address and with a password of their own; and that address."""
     thiefs = f"thief-{uuid.uuid4().hex[:8]}@people.test"
     change_email(app, member, thiefs)
     thief = Browser(app)
-    thief.fill("/login", email=thiefs, password="thief of umbrellas and rivers")
+    thief.fill("/login", email=thiefs, password=THIEFS_PASSWORD)
     thief.fill(
-        "/account/password",
-        old_password="thief of umbrellas and rivers",
-        new_password="second thief of umbrellas here",
+        "/account/password", old_password=THIEFS_PASSWORD, new_password="second thief of umbrellas here"
     )
     assert thief.status == 303
+    return thief, thiefs
+
+
+def test_an_address_changed_since_then_is_put_back_proven_and_the_way_back_goes_there(
+    app: Flask, member: Person, notice: str
+) -> None:
+    _, thiefs = settled_thief(app, member)
     theirs = not_me(app, thiefs)
     stale = mailed_link(app, thiefs)
     owner = Browser(app)
@@ -216,15 +207,7 @@ def test_an_address_changed_since_then_is_put_back_proven_and_the_way_back_goes_
 def test_an_intruder_who_presses_it_first_cannot_take_the_address_from_its_owner(
     app: Flask, member: Person, notice: str
 ) -> None:
-    thiefs = f"thief-{uuid.uuid4().hex[:8]}@people.test"
-    change_email(app, member, thiefs)
-    thief = Browser(app)
-    thief.fill("/login", email=thiefs, password="thief of umbrellas and rivers")
-    thief.fill(
-        "/account/password",
-        old_password="thief of umbrellas and rivers",
-        new_password="second thief of umbrellas here",
-    )
+    thief, thiefs = settled_thief(app, member)
     thief.get(not_me(app, thiefs))
     thief.fill(button="not-me")
     assert thief.status == 303

@@ -15,18 +15,10 @@ from tests.account.conftest import (
     side_by_side,
     sign_in,
 )
-from tests.account.passkey_doors import (
-    SIGN_IN,
-    add_passkey,
-    ask,
-    failures,
-    half_sign_in,
-    send,
-    token_of,
-    token_of_page,
-)
+from tests.account.passkey_doors import SIGN_IN, add_passkey, ask, failures, send, token_of_page
+from tests.account.second_factors import half_sign_in
 from tests.account.test_login import counted
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 STEP = ("/login/second-factor", "/login/second-factor/passkey")
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from libs.database import uuid7
 from tests.account.authenticator import Authenticator, Passkey, raw, text
 from tests.account.conftest import (
     Person,
     delete_copy,
     execute,
     is_signed_in,
+    mails_to,
     rows,
     side_by_side,
     sign_in,
@@ -24,13 +24,12 @@ from tests.account.passkey_doors import (
     SIGN_IN,
     add_passkey,
     ask,
-    mails,
     passkey_ids,
     send,
     sign_in_with,
     token_of_page,
-    without_password,
 )
+from tests.account.password_tools import link_provider, without_password
 from tests.pages import Browser
 
 
@@ -40,7 +39,7 @@ def test_a_person_adds_a_passkey_and_is_told(app: Flask, browser: Browser, perso
     assert "My phone" in page
     assert "synced between your devices" in page
     assert "never" in page
-    [mail] = mails(app, person, "passkey_added")
+    [mail] = mails_to(app, person.email, "passkey_added")
     assert mail.context["passkey"] == "My phone"
     [entry] = rows(
         app,
@@ -177,7 +176,7 @@ def test_a_removed_passkey_signs_nobody_in(
     browser.fill(f"/account/passkeys/{passkey_id}/remove", button="remove-passkey", follow=True)
     assert "was removed" in browser.text
     assert "You have none yet" in browser.text
-    [mail] = mails(app, person, "passkey_removed")
+    [mail] = mails_to(app, person.email, "passkey_removed")
     assert mail.context["passkey"] == "Phone"
     sign_in_with(stranger, passkey)
     assert "We do not know this passkey" in stranger.get(stranger.location).text
@@ -234,7 +233,7 @@ def test_the_last_way_in_stays(app: Flask, browser: Browser, person: Person, pas
     browser.fill(f"/account/passkeys/{passkey_id}/remove", button="remove-passkey", follow=True)
     assert "This is your only way to sign in" in browser.text
     assert passkey_ids(app, person) == [passkey_id]
-    assert mails(app, person, "passkey_removed") == []
+    assert mails_to(app, person.email, "passkey_removed") == []
 
 
 def test_a_password_that_was_made_unusable_is_no_way_in(
@@ -259,14 +258,7 @@ def test_a_linked_account_is_a_way_in_too(
 ) -> None:
     monkeypatch.setitem(app.extensions, "providers", {"github": None})  # declared, and nobody asks it
     without_password(app, person)
-    execute(
-        app,
-        """INSERT INTO linked_identities (id, user_id, provider, issuer, subject, name, created_at)
-        SELECT :id, id, 'github', 'https://github.test', :sub, 'ann', now() FROM users
-        WHERE sub = :sub""",
-        id=uuid7(),
-        sub=person.sub,
-    )
+    link_provider(app, person)
     [passkey_id] = passkey_ids(app, person)
     browser.fill(f"/account/passkeys/{passkey_id}/remove", button="remove-passkey")
     assert passkey_ids(app, person) == []

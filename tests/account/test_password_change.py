@@ -21,7 +21,7 @@ from tests.account.conftest import (
     side_by_side,
     sign_in,
 )
-from tests.account.password_tools import NEW_PASSWORD, add_passkey, add_totp, answer, ask
+from tests.account.password_tools import NEW_PASSWORD, add_passkey, add_totp, answer, ask, without_password
 from tests.conftest import recorded, run_command
 from tests.pages import Browser
 
@@ -240,11 +240,7 @@ def test_a_person_with_a_passkey_alone_sets_a_password_after_a_fresh_sign_in(
     app: Flask, browser: Browser, person: Person
 ) -> None:
     add_passkey(app, person)
-    execute(
-        app,
-        "DELETE FROM password_credentials USING users WHERE users.id = user_id AND sub = :sub",
-        sub=person.sub,
-    )
+    without_password(app, person)
     browser.get("/account/password")
     assert browser.location == "/account/password/new"
     browser.get("/account/password/new")

@@ -1,6 +1,5 @@
 """People activated by staff: the event opens the account, a mailed link sets the password."""
 
-import re
 import uuid
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
@@ -28,7 +27,7 @@ from tests.account.conftest import (
     sign_in,
 )
 from tests.conftest import receive, recorded
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 
 def activated(**values: object) -> ApplicantActivated:
@@ -181,10 +180,9 @@ def test_a_good_or_unknown_link_brings_no_further_mail(
     app: Flask, browser: Browser, event: ApplicantActivated, link: str
 ) -> None:
     browser.get(link)
-    token = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
-    assert token
-    browser.post(link, {"csrf_token": token[1], "fresh": "yes"})
-    browser.post("/password/set?token=unknown", {"csrf_token": token[1], "fresh": "yes"})
+    token = token_of(browser)
+    browser.post(link, {"csrf_token": token, "fresh": "yes"})
+    browser.post("/password/set?token=unknown", {"csrf_token": token, "fresh": "yes"})
     assert browser.status == 410
     assert len(mails_to(app, event.email)) == 1
 

@@ -1,4 +1,4 @@
-"""The link that replaces a forgotten password, and what follows. SECURITY.md section 3 names most of these."""
+"""The link that replaces a forgotten password, and what follows."""
 
 import re
 import uuid
@@ -32,21 +32,10 @@ from tests.account.password_tools import (
     link_provider,
     mailed_link,
     things_of,
+    without_password,
 )
 from tests.conftest import receive, recorded
-from tests.pages import Browser
-
-
-@pytest.fixture
-def member(make_person: Callable[..., Person]) -> Person:
-    """Somebody whose address is proven."""
-    return make_person(is_email_verified=True, locale="ru")
-
-
-@pytest.fixture
-def link(app: Flask, member: Person) -> str:
-    return mailed_link(app, member.email)
-
+from tests.pages import Browser, token_of
 
 # -- the link --------------------------------------------------------------------------------------------------
 
@@ -122,18 +111,17 @@ def test_a_link_of_one_kind_never_works_as_the_other(app: Flask, member: Person,
     wrong_page = Browser(app)
     assert wrong_page.get(f"/password/set?token={token}").status_code == 410
     wrong_page.get(link)
-    csrf = re.search(r'name="csrf_token" value="([^"]+)"', wrong_page.text)
-    assert csrf
-    wrong_page.post(f"/password/set?token={token}", {"csrf_token": csrf[1], "password": NEW_PASSWORD})
+    csrf = token_of(wrong_page)
+    wrong_page.post(f"/password/set?token={token}", {"csrf_token": csrf, "password": NEW_PASSWORD})
     assert wrong_page.status == 410
-    wrong_page.post(f"/account/not-me?token={token}", {"csrf_token": csrf[1]})
+    wrong_page.post(f"/account/not-me?token={token}", {"csrf_token": csrf})
     assert wrong_page.status == 410
     execute(
         app,
         "UPDATE password_links SET purpose = 'first' WHERE token_digest = :digest",
         digest=single_use.digest(token),
     )
-    wrong_page.post(link, {"csrf_token": csrf[1], "password": NEW_PASSWORD})
+    wrong_page.post(link, {"csrf_token": csrf, "password": NEW_PASSWORD})
     assert wrong_page.status == 410
     sign_in(Browser(app), member)
 
@@ -156,11 +144,10 @@ def test_the_link_used_many_times_at_once_sets_one_password(app: Flask, link: st
 def test_links_carry_the_configured_origin_whatever_the_host_header_says(app: Flask, member: Person) -> None:
     browser = Browser(app)
     browser.get("/password/forgot")
-    csrf = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
-    assert csrf
+    csrf = token_of(browser)
     browser.post(
         "/password/forgot",
-        {"csrf_token": csrf[1], "email": member.email},
+        {"csrf_token": csrf, "email": member.email},
         headers={"Host": "evil.test", "X-Forwarded-Host": "evil.test"},
     )
     answer(app)
@@ -199,9 +186,8 @@ def test_resetting_needs_the_forms_token_and_our_origin(app: Flask, member: Pers
     assert browser.status == 400
     assert NEW_PASSWORD not in browser.text
     browser.get(link)
-    csrf = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
-    assert csrf
-    data = {"csrf_token": csrf[1], "password": NEW_PASSWORD}
+    csrf = token_of(browser)
+    data = {"csrf_token": csrf, "password": NEW_PASSWORD}
     browser.post(link, data, headers={"Origin": "https://evil.test"})
     assert browser.status == 403
     sign_in(browser, member)
@@ -291,11 +277,7 @@ def test_an_account_that_never_had_a_password_gets_its_first_link_again(app: Fla
 
 
 def test_a_person_with_a_passkey_alone_gets_a_password_by_the_same_way(app: Flask, member: Person) -> None:
-    execute(
-        app,
-        "DELETE FROM password_credentials USING users WHERE users.id = user_id AND sub = :sub",
-        sub=member.sub,
-    )
+    without_password(app, member)
     add_passkey(app, member)
     browser = Browser(app)
     browser.fill(mailed_link(app, member.email), password=NEW_PASSWORD)

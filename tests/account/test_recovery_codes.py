@@ -11,14 +11,8 @@ from libs.messaging.events import MailRequested
 from tests.account.conftest import Person, copy_of, rows, side_by_side, sign_in
 from tests.account.second_factors import App, codes_in, half_sign_in, person_with_app
 from tests.account.test_second_factor import audited, events, mails
-from tests.account.test_sessions import token_of
 from tests.conftest import recorded
-from tests.pages import Browser
-
-
-@pytest.fixture
-def phone(app: Flask, browser: Browser, person: Person) -> App:
-    return person_with_app(app, browser, person)
+from tests.pages import Browser, token_of
 
 
 def used(app: Flask, person: Person) -> list[MailRequested]:

@@ -24,15 +24,8 @@ from tests.account.second_factors import (
     set_up_app,
     unspend,
 )
-from tests.account.test_sessions import token_of
 from tests.conftest import recorded, run_command
-from tests.pages import Browser
-
-
-@pytest.fixture
-def phone(app: Flask, browser: Browser, person: Person) -> App:
-    """The person's authenticator app; `browser` is where they set it up."""
-    return person_with_app(app, browser, person)
+from tests.pages import Browser, token_of
 
 
 def mails(app: Flask, person: Person) -> list[str]:

@@ -8,16 +8,12 @@ from flask import Flask
 
 from libs.messaging.events import AccessRevoked, MailRequested
 from tests.account.conftest import Person, copy_of, execute, is_signed_in, rows, side_by_side, sign_in
+from tests.account.password_tools import add_passkey, without_password
 from tests.account.second_factors import App, full_sign_in, half_sign_in, person_with_app, unspend
 from tests.account.test_second_factor import audited, mails
-from tests.account.test_sessions import revocations, token_of
+from tests.account.test_sessions import revocations
 from tests.conftest import recorded, run_command
-from tests.pages import Browser
-
-
-@pytest.fixture
-def phone(app: Flask, browser: Browser, person: Person) -> App:
-    return person_with_app(app, browser, person)
+from tests.pages import Browser, token_of
 
 
 def resets(app: Flask, person: Person) -> list[tuple[bool, str | None]]:
@@ -277,19 +273,9 @@ def test_staff_remove_second_factors_by_command(
 def test_passkeys_go_too_unless_nothing_else_signs_the_person_in(
     app: Flask, person: Person, has_password: bool, stays: int
 ) -> None:
-    execute(
-        app,
-        "INSERT INTO passkeys (id, user_id, credential_id, public_key, sign_count, transports, is_synced, name, "
-        "created_at) SELECT gen_random_uuid(), id, convert_to(sub::text, 'UTF8'), 'x', 0, '{}', true, 'key', now() "
-        "FROM users WHERE sub = :sub",
-        sub=person.sub,
-    )
+    add_passkey(app, person)
     if not has_password:
-        execute(
-            app,
-            "DELETE FROM password_credentials USING users WHERE users.id = user_id AND sub = :sub",
-            sub=person.sub,
-        )
+        without_password(app, person)
     result = run_command(app, "users", "reset-second-factor", person.email, "--reason", "lost")
     assert ("stay: nothing else signs them in" in result.output) == bool(stays)
     query = "SELECT 1 FROM passkeys JOIN users ON users.id = user_id WHERE sub = :sub"

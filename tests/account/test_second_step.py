@@ -26,21 +26,13 @@ from tests.account.second_factors import (
     App,
     full_sign_in,
     half_sign_in,
-    person_with_app,
     set_up_app,
     unspend,
 )
 from tests.account.test_login import counted
 from tests.account.test_second_factor import events
-from tests.account.test_sessions import token_of
 from tests.conftest import run_command
-from tests.pages import Browser
-
-
-@pytest.fixture
-def phone(app: Flask, browser: Browser, person: Person) -> App:
-    """The person's authenticator app; `browser` is where they set it up."""
-    return person_with_app(app, browser, person)
+from tests.pages import Browser, token_of
 
 
 def test_signing_in_takes_a_code_after_the_password(app: Flask, person: Person, phone: App) -> None:

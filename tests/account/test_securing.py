@@ -24,21 +24,11 @@ from tests.account.password_tools import (
     ask,
     counted,
     link_provider,
+    password_hash,
     things_of,
 )
 from tests.conftest import recorded, run_command
 from tests.pages import Browser
-
-
-@pytest.fixture
-def member(make_person: Callable[..., Person]) -> Person:
-    return make_person(is_email_verified=True)
-
-
-def password_hash(app: Flask, person: Person) -> str:
-    query = "SELECT hash FROM password_credentials JOIN users ON id = user_id WHERE sub = :sub"
-    [row] = rows(app, query, sub=person.sub)
-    return str(row.hash)
 
 
 def secure(app: Flask, person: Person, *options: str) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -18,13 +17,7 @@ from libs.people.sessions import copy_key, secret_digest
 from libs.service import parts_of
 from tests.account.conftest import FIREFOX, Person, cookie_of, copy_of, is_signed_in, rows, sign_in
 from tests.conftest import recorded, run_command
-from tests.pages import Browser
-
-
-def token_of(browser: Browser) -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', browser.text)
-    assert found
-    return found[1]
+from tests.pages import Browser, token_of
 
 
 def revocations(app: Flask, person: Person) -> list[AccessRevoked]:
@@ -80,21 +73,11 @@ def test_ending_the_same_session_twice_does_nothing_more(app: Flask, person: Per
     here, there = sign_in(Browser(app), person), sign_in(Browser(app), person)
     shared = copy_of(app, there)
     assert shared is not None
-    here.get("/account/sessions")
     for _ in range(2):
-        here.post("/account/sessions", {"csrf_token": token_of_page(here), "end": shared.sid})
+        here.get("/account/sessions")
+        here.post("/account/sessions", {"csrf_token": token_of(here), "end": shared.sid})
         assert here.status == 303
     assert len(revocations(app, person)) == 1
-
-
-def token_of_page(browser: Browser) -> str:
-    return token_of_text(browser.client.get("/account/sessions", base_url=browser.origin).text)
-
-
-def token_of_text(text: str) -> str:
-    found = re.search(r'name="csrf_token" value="([^"]+)"', text)
-    assert found
-    return found[1]
 
 
 def test_ending_all_others_leaves_this_one(app: Flask, person: Person) -> None:

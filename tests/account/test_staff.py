@@ -20,10 +20,10 @@ from tests.account.conftest import (
     side_by_side,
     sign_in,
 )
+from tests.account.password_tools import add_totp
 from tests.account.plans import assert_flat, plans_of, seeded
-from tests.account.test_sessions import token_of
 from tests.conftest import recorded, run_command
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 LOOKING = ("/admin/users", "/admin/users/{sub}")
 SUPPORTING = ("secure", "password-link", "revoke", "sessions/{sid}/end")
@@ -300,12 +300,7 @@ def test_an_administrator_removes_second_factors_and_says_why(
 ) -> None:
     sign_in(browser, person)
     assert 'id="reset-second-factor"' not in admin.get(f"/admin/users/{person.sub}").text
-    execute(
-        app,
-        "INSERT INTO totp_credentials (id, user_id, seed_sealed, last_step, created_at, confirmed_at)"
-        " SELECT gen_random_uuid(), id, 'x', 0, now(), now() FROM users WHERE sub = :sub",
-        sub=person.sub,
-    )
+    add_totp(app, person)
     page = f"/admin/users/{person.sub}"
     admin.fill(page, button="reset-second-factor", reason=" ", follow=True)
     assert "Nothing was removed" in admin.text

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 
+import sqlalchemy as sa
 from flask import Flask
 
 from libs.people.sessions import secret_digest
@@ -46,6 +47,25 @@ def test_uses_are_folded_into_rows_once(app: Flask, browser: Browser, person: Pe
     redis.set(f"seen:{shared.sid}", later - 3600)
     run_task(app, "fold_seen_sessions")
     [(_, last_seen_at)] = row_of(app, browser)
+    assert int(last_seen_at.timestamp()) == later
+
+
+def test_folding_waits_for_nobody_who_is_just_ending_a_session(app: Flask, person: Person) -> None:
+    ending, other = sign_in(Browser(app), person), sign_in(Browser(app), person)
+    later = int(time.time()) + 60
+    for browser in (ending, other):
+        [(sid, _)] = row_of(app, browser)
+        parts_of(app).redis.set(f"seen:{sid}", later)
+    with app.app_context():
+        engine = parts_of(app).db.engine
+    with engine.connect() as holder:
+        values = {"digest": secret_digest(cookie_of(ending))}
+        holder.execute(
+            sa.text("UPDATE sign_in_sessions SET ended_at = now() WHERE secret_digest = :digest"), values
+        )
+        run_task(app, "fold_seen_sessions")
+        holder.commit()
+    [(_, last_seen_at)] = row_of(app, other)
     assert int(last_seen_at.timestamp()) == later
 
 

@@ -17,7 +17,7 @@ FARTHEST = 1.10
 
 
 @pytest.fixture
-def app(account_app: Flask) -> Iterator[Flask]:
+def app(account_app: Flask, usual_hashing: None) -> Iterator[Flask]:
     limiter = parts_of(account_app).limiter.limiter
     limiter.enabled = False
     yield account_app

@@ -10,10 +10,9 @@ from flask import Flask
 from libs.people.sessions import Session
 from libs.service import parts_of
 from tests.account.conftest import side_by_side
-from tests.account.test_sessions import token_of
 from tests.conftest import run_command, sign_in_copy
 from tests.oidc.relying_party import RelyingParty, error_of
-from tests.pages import Browser
+from tests.pages import Browser, token_of
 
 OFFLINE = "openid profile email phone offline_access"
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from flask import current_app
 from flask_babel import lazy_gettext
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.database import utcnow, uuid7
 from libs.service import parts_of
@@ -94,6 +95,16 @@ def spend(attempt: SignInAttempt) -> None:
     )
     if spent.one_or_none() is None:
         raise AttemptEnded
+
+
+def end_attempts(session: DatabaseSession, user: User) -> None:
+    """End all of the person's, in the transaction under way."""
+    session.execute(
+        sa.update(SignInAttempt)
+        .where(SignInAttempt.user_id == user.id, SignInAttempt.finished_at.is_(None))
+        .values(finished_at=utcnow())
+        .execution_options(synchronize_session=False)
+    )
 
 
 def claim_try(attempt: SignInAttempt) -> int:

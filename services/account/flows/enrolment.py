@@ -9,7 +9,6 @@ from flask_babel import lazy_gettext
 from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.audit import acting_as
-from libs.database import utcnow
 from libs.messaging.events import AccountOpened
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
@@ -18,7 +17,7 @@ from services.account.flows.blocks import refuse_blocked
 from services.account.flows.factors import PASSWORD, Evidence, Standing, find_standing
 from services.account.flows.login import AccountDisabled, Halfway, go_on
 from services.account.flows.login_events import count_attempt, record_failure
-from services.account.flows.password_links import open_account
+from services.account.flows.password_links import end_links, open_account
 from services.account.flows.passwords import TooBusy, passwords, store_first_password
 from services.account.flows.sessions import SignIn, StandingChanged, begin_session
 from services.account.flows.throttle import admit
@@ -31,7 +30,7 @@ from services.account.flows.users import (
 )
 from services.account.flows.visitor import Visitor
 from services.account.flows.ways_in import is_opened, was_opened
-from services.account.models import Passkey, PasswordCredential, PasswordLink, User
+from services.account.models import Passkey, PasswordCredential, User
 
 
 class AlreadyEnrolled(Problem):
@@ -276,11 +275,7 @@ def _give(known: Known, first: FirstWayIn, *, is_email_verified: bool, visitor: 
         if is_first:
             first.store(session, user=user, visitor=visitor)
             with acting_as(f"user:{user.sub}"):
-                session.execute(
-                    sa.update(PasswordLink)
-                    .where(PasswordLink.user_id == user.id, PasswordLink.used_at.is_(None))
-                    .values(used_at=utcnow())
-                )
+                end_links(session, user)
                 audit.record(first.set_action, target=f"user:{user.sub}")
                 if is_email_verified:
                     mark_email_verified(user)

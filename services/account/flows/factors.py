@@ -1,7 +1,6 @@
 """What has been proven of a person, and what they could prove: the two sides of every sign-in."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,7 +17,6 @@ from services.account.models import (
     KnownDevice,
     Passkey,
     PasswordCredential,
-    RecoveryCode,
     SecondFactorReset,
     TOTPCredential,
     User,
@@ -64,7 +62,6 @@ class Standing:
     password_hash: str | None
     has_totp: bool
     has_passkey: bool
-    has_recovery_codes: bool
     is_resetting_second_factor: bool
     """They asked for the way back without a second factor; signing in with one ends that."""
     is_known_device: bool
@@ -98,7 +95,6 @@ def find_standing(
                 PasswordCredential.hash,
                 _exists(TOTPCredential, TOTPCredential.confirmed_at.is_not(None)),
                 _exists(Passkey),
-                _exists(RecoveryCode, RecoveryCode.used_at.is_(None)),
                 _exists(SecondFactorReset, SecondFactorReset.ended_at.is_(None)),
                 _exists(KnownDevice, KnownDevice.device_digest == visitor.device_digest),
                 _exists(KnownDevice),
@@ -146,8 +142,3 @@ def strongest_way(*, sub: str) -> str:
     with db.single_statements() as session:
         user_id = session.scalar(sa.select(User.id).where(User.sub == sub))
         return reachable_acr(session, user_id=user_id) if user_id else "1"
-
-
-def words_of(amr: Sequence[str]) -> list[str]:
-    """The methods of a session without the word that only sums them up."""
-    return [word for word in amr if word != "mfa"]

@@ -29,7 +29,13 @@ from services.account.flows.revoking import revoke_access
 from services.account.flows.securing import end_what_is_open
 from services.account.flows.sessions import SignIn
 from services.account.flows.takeover import take_over
-from services.account.flows.users import is_address, lock_user, mark_email_verified, normalise_email
+from services.account.flows.users import (
+    find_and_lock,
+    is_address,
+    lock_user,
+    mark_email_verified,
+    normalise_email,
+)
 from services.account.flows.visitor import Visitor
 from services.account.models import PasswordLink, PasswordRequest, User
 
@@ -102,12 +108,7 @@ def _answer(session: DatabaseSession, request: PasswordRequest) -> None:
     except CannotOpen:
         log.error("password_request_unreadable")  # its key is gone for good
         return
-    user = session.scalar(
-        sa.select(User)
-        .where(User.email_normalised == normalise_email(sealed.decode()))
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    user = find_and_lock(session, User.email_normalised == normalise_email(sealed.decode()))
     outcome = "nobody" if user is None else _mail(session, user)
     log.info("password_request_answered", outcome=outcome)
 

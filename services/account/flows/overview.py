@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from services.account.extensions import audit, db
 from services.account.flows.login_events import Attempt, Wanted, list_login_events
 from services.account.flows.passwords import UNUSABLE
+from services.account.flows.recovery_codes import count_left
 from services.account.flows.sessions import list_sessions
 from services.account.models import (
     KnownDevice,
     LinkedIdentity,
     Passkey,
     PasswordCredential,
-    RecoveryCode,
     SignInSession,
     TOTPCredential,
     User,
@@ -53,9 +53,6 @@ def look_at(user: User) -> Overview:
         password = session.scalar(
             sa.select(PasswordCredential.hash).where(PasswordCredential.user_id == user.id)
         )
-        codes = sa.select(sa.func.count()).where(
-            RecoveryCode.user_id == user.id, RecoveryCode.used_at.is_(None)
-        )
 
         def of(table: Any, newest: Any, *conditions: sa.ColumnElement[bool]) -> Sequence[Any]:
             query = sa.select(table).where(table.user_id == user.id, *conditions)
@@ -67,7 +64,7 @@ def look_at(user: User) -> Overview:
             user=user,
             has_password=password not in (None, UNUSABLE),
             totp=totp[0] if totp else None,
-            recovery_codes_left=session.scalar(codes) or 0,
+            recovery_codes_left=count_left(session, user_id=user.id),
             passkeys=of(Passkey, Passkey.id),
             links=of(LinkedIdentity, LinkedIdentity.id),
             devices=of(KnownDevice, KnownDevice.last_seen_at),

@@ -19,7 +19,7 @@ from services.account.flows.attempts import AttemptEnded, find_attempt, spend
 from services.account.flows.notices import tell
 from services.account.flows.second_factor import remove_all_factors
 from services.account.flows.second_step import NEEDS
-from services.account.flows.users import lock_user
+from services.account.flows.users import find_and_lock, lock_user
 from services.account.flows.visitor import Visitor
 from services.account.models import PasswordCredential, SecondFactorReset, SignInAttempt, User
 
@@ -172,12 +172,7 @@ def remove_lost_factors(*, token: str, attempt_id: uuid.UUID | None, visitor: Vi
 
 def _lock_owner(session: DatabaseSession, attempt: SignInAttempt) -> User:
     """The row of whoever is signing in, fresh and locked. Raises AttemptEnded when they may not any more."""
-    user = session.scalar(
-        sa.select(User)
-        .where(User.id == attempt.user_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    user = find_and_lock(session, User.id == attempt.user_id)
     if user is None or not user.is_active:
         raise AttemptEnded
     return user

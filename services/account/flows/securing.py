@@ -13,6 +13,8 @@ from libs.guard import single_use
 from libs.observe.logs import get_logger
 from libs.web.problems import Problem
 from services.account.extensions import audit, db
+from services.account.flows.attempts import end_attempts
+from services.account.flows.email_change import end_changes
 from services.account.flows.linking import forget_links
 from services.account.flows.notices import end_notices
 from services.account.flows.password_links import end_links, mail_link
@@ -28,12 +30,10 @@ from services.account.flows.users import (
     replace_email,
 )
 from services.account.models import (
-    EmailChange,
     KnownDevice,
     Passkey,
     RecoveryCode,
     SecurityNotice,
-    SignInAttempt,
     TOTPCredential,
     User,
 )
@@ -75,14 +75,8 @@ def end_what_is_open(session: DatabaseSession, user: User) -> None:
     Mailed password links, new addresses that wait for their confirmation, sign-ins half done.
     """
     end_links(session, user)
-    now = utcnow()
-    for table, ended_at in ((EmailChange, EmailChange.used_at), (SignInAttempt, SignInAttempt.finished_at)):
-        session.execute(
-            sa.update(table)
-            .where(table.user_id == user.id, ended_at.is_(None))
-            .values({ended_at: now})
-            .execution_options(synchronize_session=False)
-        )
+    end_changes(session, user)
+    end_attempts(session, user)
 
 
 def _close(session: DatabaseSession, user: User, *, mails: bool) -> Secured:

@@ -8,7 +8,6 @@ from flask_babel import gettext, lazy_gettext
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
-from libs.database import utcnow
 from libs.messaging.events import AccessRevoked
 from libs.web.problems import Problem
 from services.account.extensions import audit, db, outbox
@@ -58,12 +57,8 @@ def require_second_factor_of_staff(*, required: bool, by: str | None = None) -> 
                     gettext("Without one you would lose your own roles at once, and could not undo this.")
                 )
         before = _value(session)
-        statement = insert(Rule).values(name=NAME, value=required, updated_at=utcnow())
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["name"], set_={"value": required, "updated_at": utcnow()}
-            )
-        )
+        statement = insert(Rule).values(name=NAME, value=required)
+        session.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": required}))
         has_role = sa.func.cardinality(User.roles) > 0
         # In one order, as everywhere that many people are locked.
         affected = session.scalars(

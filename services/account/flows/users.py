@@ -206,9 +206,14 @@ def _fresh(query: sa.Select[tuple[User]]) -> sa.Select[tuple[User]]:
 # -- changing --------------------------------------------------------------------------------------------------
 
 
+def find_and_lock(session: DatabaseSession, condition: sa.ColumnElement[bool]) -> User | None:
+    """The one person of this condition on `users`, fresh and locked until the transaction ends."""
+    return session.scalar(_fresh(sa.select(User).where(condition).with_for_update(key_share=True)))
+
+
 def lock_user(session: DatabaseSession, *, sub: str) -> User:
     """The person's row, fresh and locked until the transaction ends. Raises UnknownUser."""
-    user = session.scalar(_fresh(sa.select(User).where(User.sub == sub).with_for_update(key_share=True)))
+    user = find_and_lock(session, User.sub == sub)
     if user is None:
         raise UnknownUser
     return user

@@ -118,7 +118,6 @@ class DataPart(db.Model):  # type: ignore[name-defined]
     )
     service: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     sealed_content: Mapped[str] = mapped_column(sa.Text)
-    received_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 
 class Rule(db.Model):  # type: ignore[name-defined]
@@ -128,4 +127,3 @@ class Rule(db.Model):  # type: ignore[name-defined]
 
     name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     value: Mapped[Any] = mapped_column(JSONB)
-    updated_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)

@@ -9,9 +9,11 @@ from flask import Response, current_app, redirect, request, session
 from werkzeug.wrappers import Response as AnyResponse
 
 from libs.guard.single_use import digest
+from libs.people.access import current_session
 from libs.people.sessions import cookie_secrets, has_cookie, set_cookie
 from libs.service import parts_of
 from libs.web.client_address import client_address
+from libs.web.headers import allow_form_target
 from libs.web.redirects import safe_path
 from services.account.flows.login import Halfway
 from services.account.flows.sessions import SignIn
@@ -68,6 +70,28 @@ def browser_mark() -> str:
 def wanted_path(default: str = "/account") -> str:
     """Where the browser wants to go next: a path of ours, never another origin."""
     return safe_path(request.args.get("continue"), default)
+
+
+def with_way_on(path: str) -> str:
+    """The path of another step, which leads on to where the browser wants to go."""
+    wanted = wanted_path(default="")
+    return f"{path}?{urlencode({'continue': wanted})}" if wanted else path
+
+
+def allow_way_on() -> None:
+    """Let this page's forms lead to an app: the issuer may send the browser straight on to it."""
+    if wanted_path().startswith("/oauth2/"):
+        allow_form_target(wanted_path())
+
+
+def link_token() -> str:
+    """The token of the mailed link that the browser followed."""
+    return request.args.get("token", "")
+
+
+def asker() -> str:
+    """Whose tries a limit counts where somebody is signed in: the person's, in whatever browser."""
+    return current_session().sub
 
 
 def give_sessions(response: AnyResponse, secrets: list[str]) -> AnyResponse:

@@ -9,10 +9,9 @@ from flask_babel import gettext
 from libs.people.access import public
 from libs.people.handover import seal_ticket
 from libs.service import parts_of
-from libs.web.headers import allow_form_target
 from services.account.flows.revoking import revoke_access
 from services.account.flows.sessions import HeldSession, UnknownSession, held_sessions
-from services.account.routes.browser import give_sessions, held_secrets, wanted_path
+from services.account.routes.browser import allow_way_on, give_sessions, held_secrets, wanted_path
 
 bp = Blueprint("chooser", __name__)
 
@@ -26,9 +25,7 @@ def show() -> ResponseReturnValue:
     held = held_sessions(secrets=held_secrets())
     if not held:
         return redirect("/login?" + urlencode({"continue": wanted_path()}), 303)
-    if wanted_path().startswith("/oauth2/"):
-        # The issuer may send the browser straight on to the app: a redirect of this form like any other.
-        allow_form_target(wanted_path())
+    allow_way_on()
     another = "/login?" + urlencode({"another": "yes", "continue": wanted_path()})
     return render_template("chooser.html", accounts=[one.session for one in held], another=another)
 

@@ -13,13 +13,9 @@ from services.account.flows.email_change import (
     look_at_change,
 )
 from services.account.flows.users import BadUser, EmailTaken, get_user, normalise_email
-from services.account.routes.browser import visitor
+from services.account.routes.browser import asker, link_token, visitor
 
 bp = Blueprint("email_change", __name__)
-
-
-def _asker() -> str:
-    return current_session().sub
 
 
 def _typed() -> str | None:
@@ -34,7 +30,7 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/account/email")
-@limiter.limit("email_change", "10 per hour", by=_asker)
+@limiter.limit("email_change", "10 per hour", by=asker)
 @limiter.limit("email_change", "5 per day", by=_typed)
 @signed_in(fresh=True)
 def ask() -> ResponseReturnValue:
@@ -63,18 +59,14 @@ def look() -> ResponseReturnValue:
 
 
 @bp.post("/account/email/confirm")
-@limiter.limit("email_confirm", "30 per hour", by=_asker)
+@limiter.limit("email_confirm", "30 per hour", by=asker)
 @signed_in
 def confirm() -> ResponseReturnValue:
     try:
-        user = confirm_change(sub=current_session().sub, token=_token(), visitor=visitor())
+        user = confirm_change(sub=current_session().sub, token=link_token(), visitor=visitor())
     except (ChangeEnded, OtherAccount, EmailTaken) as refused:
         return _closed(refused)
     return render_template("email_change/done.html", email=user.email)
-
-
-def _token() -> str:
-    return request.args.get("token", "")
 
 
 def _form(*, email: str = "", error: str | None = None) -> str:
@@ -83,7 +75,7 @@ def _form(*, email: str = "", error: str | None = None) -> str:
 
 
 def _confirm() -> str:
-    email = look_at_change(sub=current_session().sub, token=_token())
+    email = look_at_change(sub=current_session().sub, token=link_token())
     return render_template("email_change/confirm.html", email=email)
 
 
@@ -91,6 +83,6 @@ def _closed(refused: ChangeEnded | OtherAccount | EmailTaken) -> ResponseReturnV
     page = render_template(
         "email_change/closed.html",
         why=refused.slug,
-        again=f"/account/email/confirm?token={_token()}",
+        again=f"/account/email/confirm?token={link_token()}",
     )
     return page, refused.status

@@ -5,24 +5,26 @@ from flask.typing import ResponseReturnValue
 from flask_babel import format_date, gettext
 
 from libs.database import utcnow
-from libs.people.access import current_session, public, signed_in
+from libs.people.access import public, signed_in
 from libs.service import parts_of
-from libs.web.headers import allow_form_target
 from services.account.extensions import limiter
 from services.account.flows.erasure import NotTheAddress, ask_to_leave, keep_account
 from services.account.flows.sessions import held_sessions
 from services.account.flows.users import LastAdministrator, get_user
-from services.account.routes.browser import give_sessions, held_secrets, visitor, wanted_path
+from services.account.routes.browser import (
+    allow_way_on,
+    asker,
+    give_sessions,
+    held_secrets,
+    visitor,
+    wanted_path,
+)
 
 bp = Blueprint("erasure", __name__)
 
 
 ERASING = "20 per hour"
 """How often a person may try, on the page and by their apps together."""
-
-
-def _asker() -> str:
-    return current_session().sub
 
 
 @bp.get("/account/erase")
@@ -32,13 +34,13 @@ def show() -> ResponseReturnValue:
 
 
 @bp.post("/account/erase")
-@limiter.limit("erase", ERASING, by=_asker)
+@limiter.limit("erase", ERASING, by=asker)
 @signed_in(fresh=True)
 def erase() -> ResponseReturnValue:
     """Have the account erased after the time of grace; the browser is signed out of it at once."""
     typed = request.form.get("email", "")
     try:
-        moment = ask_to_leave(sub=_asker(), typed_email=typed, visitor=visitor())
+        moment = ask_to_leave(sub=asker(), typed_email=typed, visitor=visitor())
     except NotTheAddress as refused:
         return _page(typed=typed, error=refused.errors["email"]), refused.status
     except LastAdministrator as refused:
@@ -59,21 +61,18 @@ def scheduled() -> ResponseReturnValue:
 @signed_in
 def keep() -> ResponseReturnValue:
     """Keep the account. Signing in was the proof; nothing is lost by it."""
-    if keep_account(sub=_asker(), visitor=visitor()):
+    if keep_account(sub=asker(), visitor=visitor()):
         flash(gettext("Your account stays."), "good")
     return redirect(wanted_path(), 303)
 
 
 def _page(*, typed: str = "", error: str | None = None) -> str:
-    wanted = wanted_path(default="")
-    if wanted.startswith("/oauth2/"):
-        # The issuer may send the browser straight on to the app: a redirect of this form like any other.
-        allow_form_target(wanted)
+    allow_way_on()
     return render_template(
         "erasure/erase.html",
-        user=get_user(sub=_asker()),
+        user=get_user(sub=asker()),
         typed=typed[:254],
         error=error,
         day=format_date(utcnow() + parts_of(current_app).settings.ERASE_GRACE, "long"),
-        wanted=wanted,
+        wanted=wanted_path(default=""),
     )

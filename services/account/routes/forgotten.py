@@ -12,13 +12,12 @@ from services.account.flows.forgotten import NoAddress, ask_for_reset, reset_pas
 from services.account.flows.password_links import LinkNotValid, look_at_link
 from services.account.flows.passwords import Hint, PasswordRefused, passwords
 from services.account.models import User
-from services.account.routes.browser import sent_on, visitor, wants_change, wants_check
+from services.account.routes.browser import link_token, sent_on, visitor, wants_change, wants_check
 from services.account.routes.password_links import (
     CHECKS,
     PER_ADDRESS,
     closed,
     fresh_link_sent,
-    link_token,
     strength_of,
 )
 

@@ -1,19 +1,24 @@
 """/login/code: the code that was mailed, while limits are enhanced."""
 
-from urllib.parse import urlencode
-
 from flask import Blueprint, flash, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
 from libs.people.access import public
-from libs.web.headers import allow_form_target
 from services.account.extensions import limiter
 from services.account.flows import mail_code
 from services.account.flows.attempts import AttemptEnded
 from services.account.flows.login import LoginRefused, finish_by_mail_code
 from services.account.flows.throttle import Throttled
-from services.account.routes.browser import ATTEMPT, attempt_id, sent_on, visitor, wanted_path
+from services.account.routes.browser import (
+    ATTEMPT,
+    allow_way_on,
+    attempt_id,
+    sent_on,
+    visitor,
+    wanted_path,
+    with_way_on,
+)
 
 bp = Blueprint("mail_code", __name__)
 
@@ -40,7 +45,7 @@ def answer() -> ResponseReturnValue:
         if "again" in request.form:
             mail_code.send_again(attempt_id=attempt_id(), visitor=visitor())
             flash(gettext("Another code is on its way. The one before does not work any more."), "good")
-            return redirect(_with_target("/login/code"), 303)
+            return redirect(with_way_on("/login/code"), 303)
         code = request.form.get("code", "")
         done = finish_by_mail_code(attempt_id=attempt_id(), code=code, visitor=visitor())
     except mail_code.WrongCode as refused:
@@ -56,17 +61,10 @@ def answer() -> ResponseReturnValue:
 
 def _form(error: str | None = None) -> str:
     hint = mail_code.look_at(attempt_id=attempt_id(), visitor=visitor())
-    if wanted_path().startswith("/oauth2/"):
-        # The issuer may send the browser straight on to the app: a redirect of this form like any other.
-        allow_form_target(wanted_path())
+    allow_way_on()
     return render_template("mail_code.html", hint=hint, error=error)
 
 
 def _begin_again() -> ResponseReturnValue:
     session.pop(ATTEMPT, None)
-    return redirect(_with_target("/login"), 303)
-
-
-def _with_target(path: str) -> str:
-    target = wanted_path(default="")
-    return f"{path}?{urlencode({'continue': target})}" if target else path
+    return redirect(with_way_on("/login"), 303)

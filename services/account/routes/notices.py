@@ -6,6 +6,7 @@ from flask.typing import ResponseReturnValue
 from libs.people.access import public
 from services.account.extensions import limiter
 from services.account.flows.securing import NoticeNotValid, disavow, look_at_notice, what_happened
+from services.account.routes.browser import link_token
 from services.account.routes.password_links import PER_ADDRESS
 
 bp = Blueprint("notices", __name__)
@@ -21,7 +22,7 @@ def show() -> ResponseReturnValue:
     if "done" in request.args:
         return render_template("not_me.html", state="done", is_mailed=request.args["done"] == "mailed")
     try:
-        notice = look_at_notice(token=_token())
+        notice = look_at_notice(token=link_token())
     except NoticeNotValid as refused:
         return render_template("not_me.html", state="closed"), refused.status
     return render_template("not_me.html", state="open", notice=notice, what=what_happened(notice))
@@ -32,11 +33,7 @@ def show() -> ResponseReturnValue:
 @public
 def secure() -> ResponseReturnValue:
     try:
-        secured = disavow(token=_token())
+        secured = disavow(token=link_token())
     except NoticeNotValid as refused:
         return render_template("not_me.html", state="closed"), refused.status
     return redirect(f"/account/not-me?done={'mailed' if secured.is_mailed else 'closed'}", 303)
-
-
-def _token() -> str:
-    return request.args.get("token", "")

@@ -14,7 +14,7 @@ from services.account.flows.password_links import (
 )
 from services.account.flows.passwords import Hint, PasswordRefused, passwords
 from services.account.models import User
-from services.account.routes.browser import sent_on, visitor, wants_change, wants_check
+from services.account.routes.browser import link_token, sent_on, visitor, wants_change, wants_check
 
 bp = Blueprint("password_links", __name__)
 
@@ -61,10 +61,6 @@ def _form(owner: User, *, error: str | None = None, strength: Hint | None = None
 
 
 # -- what the pages of both kinds of link share ----------------------------------------------------------------
-
-
-def link_token() -> str:
-    return request.args.get("token", "")
 
 
 def strength_of(password: str, owner: User) -> Hint:

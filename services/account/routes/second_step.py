@@ -10,7 +10,6 @@ from flask_limiter.errors import RateLimitExceeded
 
 from libs.guard.ratelimit import too_many
 from libs.people.access import public
-from libs.web.headers import allow_form_target
 from libs.web.redirects import own_path
 from services.account.extensions import limiter
 from services.account.flows.attempts import AttemptEnded
@@ -30,7 +29,16 @@ from services.account.flows.second_step import (
     take_step,
 )
 from services.account.flows.totp import WrongCode
-from services.account.routes.browser import ATTEMPT, attempt_id, sent_on, visitor, wanted_path
+from services.account.routes.browser import (
+    ATTEMPT,
+    allow_way_on,
+    attempt_id,
+    link_token,
+    sent_on,
+    visitor,
+    wanted_path,
+    with_way_on,
+)
 
 bp = Blueprint("second_step", __name__)
 
@@ -96,7 +104,7 @@ def cancel() -> ResponseReturnValue:
     cancel_step(attempt_id=attempt_id(), visitor=visitor())
     session.pop(ATTEMPT, None)
     flash(gettext("You are not signed in."), "info")
-    return redirect(_sign_in_page(), 303)
+    return redirect(with_way_on("/login"), 303)
 
 
 # -- the way back ----------------------------------------------------------------------------------------------
@@ -109,8 +117,8 @@ def show_lost() -> ResponseReturnValue:
     _, standing = find_step(attempt_id=attempt_id(), visitor=visitor())
     reset = list_factors(sub=standing.user.sub).reset
     if reset is None:
-        return redirect(_with_way_on(f"{PAGE}/other"), 303)
-    return render_template("second_factor_lost.html", reset=reset, back=_with_way_on(PAGE))
+        return redirect(with_way_on(f"{PAGE}/other"), 303)
+    return render_template("second_factor_lost.html", reset=reset, back=with_way_on(PAGE))
 
 
 @bp.post(f"{PAGE}/lost")
@@ -119,7 +127,7 @@ def show_lost() -> ResponseReturnValue:
 def lose() -> ResponseReturnValue:
     """Begin the wait after which the second step can be removed."""
     start_reset(attempt_id=attempt_id(), visitor=visitor())
-    return redirect(_with_way_on(f"{PAGE}/lost"), 303)
+    return redirect(with_way_on(f"{PAGE}/lost"), 303)
 
 
 @bp.get(RESET_PAGE)
@@ -127,7 +135,7 @@ def lose() -> ResponseReturnValue:
 def show_reset() -> ResponseReturnValue:
     """The mailed link. Looking spends nothing; the button is for whoever has passed the first factor here."""
     try:
-        owner = look_at_reset(token=_token())
+        owner = look_at_reset(token=link_token())
     except ResetLinkNotValid as refused:
         return _closed(refused)
     at_the_door = owner_of_step(attempt_id=attempt_id())
@@ -145,7 +153,7 @@ def show_reset() -> ResponseReturnValue:
 @public
 def remove() -> ResponseReturnValue:
     try:
-        remove_lost_factors(token=_token(), attempt_id=attempt_id(), visitor=visitor())
+        remove_lost_factors(token=link_token(), attempt_id=attempt_id(), visitor=visitor())
     except ResetLinkNotValid as refused:
         return _closed(refused)
     session.pop(ATTEMPT, None)
@@ -161,7 +169,7 @@ def _begin_again(error: AttemptEnded) -> ResponseReturnValue:
     """A step sent first, too late, or from another browser: nothing is learned, and the sign-in begins anew."""
     session.pop(ATTEMPT, None)
     flash(error.title, "bad")
-    return redirect(_sign_in_page(), 303)
+    return redirect(with_way_on("/login"), 303)
 
 
 @bp.errorhandler(RateLimitExceeded)
@@ -187,25 +195,5 @@ def _other(error: str | None = None) -> str:
 
 def _page(template: str, error: str | None) -> str:
     _, standing = find_step(attempt_id=attempt_id(), visitor=visitor())
-    if wanted_path().startswith("/oauth2/"):
-        # The issuer may send the browser straight on to the app: a redirect of this form like any other.
-        allow_form_target(wanted_path())
-    return render_template(template, standing=standing, error=error, way_on=_way_on())
-
-
-def _way_on() -> str:
-    """`?continue=…` for the addresses of this page's forms and links; empty where nothing was wanted."""
-    wanted = wanted_path(default="")
-    return "?" + urlencode({"continue": wanted}) if wanted else ""
-
-
-def _with_way_on(path: str) -> str:
-    return path + _way_on()
-
-
-def _sign_in_page() -> str:
-    return _with_way_on("/login")
-
-
-def _token() -> str:
-    return request.args.get("token", "")
+    allow_way_on()
+    return render_template(template, standing=standing, error=error, way_on=with_way_on(""))

@@ -94,9 +94,9 @@ def is_living() -> list[sa.ColumnElement[bool]]:
 
 
 def withdraw(*, sub: str, client_id: str) -> str:
-    """Take everything back from an app: consent, grants, tokens; sign-in sessions stay (DESIGN section 6).
+    """Take everything back from an app: consent, grants, tokens; sign-in sessions stay.
 
-    Returns its name. Raises UnknownApp, for what was withdrawn already too.
+    As docs/architecture.md section 15 has it. Returns its name. Raises UnknownApp, for what was withdrawn already too.
     """
     with db.transaction() as session:
         # By the person's row, as issuing a code does: one under way is found below.

@@ -21,7 +21,7 @@ from services.oidc.models import Grant
 log = get_logger("OIDC.revoking")
 
 ENDS_ONE_SESSION = ("sign_out", "session_ended")
-"""Causes after which `offline_access` grants stay (DESIGN section 6)."""
+"""Causes after which `offline_access` grants stay (docs/architecture.md section 15)."""
 
 
 class UnknownPerson(Problem):

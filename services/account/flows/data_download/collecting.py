@@ -100,7 +100,7 @@ def _keep(session: DatabaseSession, request_id: uuid.UUID, service: str, content
     sealed = parts_of(current_app).data_keys.seal(json.dumps(content).encode(), place(request_id, service))
     session.execute(
         insert(DataPart)
-        .values(request_id=request_id, service=service, sealed_content=sealed, received_at=utcnow())
+        .values(request_id=request_id, service=service, sealed_content=sealed)
         .on_conflict_do_nothing()
     )
 

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,15 +31,6 @@ class DataGone(Problem):
     """No such link for this person, or its time is over."""
 
     status, slug, title = 410, "data-gone", lazy_gettext("This link does not work any more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Everything about a person, as one JSON document."""
-
-    content: bytes = field(repr=False)
-    missing: tuple[str, ...]
-    """Services that have not answered."""
 
 
 def ask_for_data(*, sub: str) -> None:
@@ -103,8 +93,8 @@ def look_at_data(*, sub: str, token: str) -> DataRequest:
     return request
 
 
-def take_data(*, sub: str, token: str) -> Data:
-    """Everything that was collected, opened. The link stays good until its end: a download may break.
+def take_data(*, sub: str, token: str) -> bytes:
+    """Everything that was collected, as one JSON document. The link stays good until its end: a download may break.
 
     Raises DataGone.
     """
@@ -117,7 +107,7 @@ def take_data(*, sub: str, token: str) -> Data:
             for part in parts
         }
         audit.record("data.downloaded", target=f"user:{sub}")
-    missing = tuple(service for service in SERVICES if service not in found)
+    missing = [service for service in SERVICES if service not in found]
     document: dict[str, Any] = {
         "issuer": parts_of(current_app).settings.PUBLIC_URL,
         "sub": sub,
@@ -129,4 +119,4 @@ def take_data(*, sub: str, token: str) -> Data:
             "These services did not answer in time: %(services)s. Download again later, or ask once more.",
             services=", ".join(missing),
         )
-    return Data(content=json.dumps(document, ensure_ascii=False, indent=2).encode(), missing=missing)
+    return json.dumps(document, ensure_ascii=False, indent=2).encode()

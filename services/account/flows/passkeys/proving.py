@@ -33,6 +33,7 @@ from services.account.flows.passkeys.challenges import (
     spending,
 )
 from services.account.flows.sessions import SignIn
+from services.account.flows.users import find_and_lock
 from services.account.flows.visitor import Visitor
 from services.account.models import Passkey, SecurityNotice, SignInAttempt, SpentChallenge, User
 
@@ -221,12 +222,7 @@ def _warn_of_copy(passkey: Passkey, answer: Answer, *, visitor: Visitor) -> None
     """A counter that went back: two authenticators hold the key. Its owner hears of it, once in a while."""
     log.warning("passkey_counter_went_back", passkey_id=str(passkey.id), said=answer.sign_count)
     with db.transaction() as session:
-        user = session.scalar(
-            sa.select(User)
-            .where(User.id == passkey.user_id)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        )
+        user = find_and_lock(session, User.id == passkey.user_id)
         told = sa.exists().where(
             SecurityNotice.user_id == passkey.user_id,
             SecurityNotice.kind == "passkey_copied",

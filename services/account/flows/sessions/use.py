@@ -57,9 +57,20 @@ def note_use(session: DatabaseSession, seen: Sequence[tuple[str, datetime]]) -> 
     uses = sa.values(
         sa.column("id", sa.Uuid(as_uuid=False)), sa.column("at", sa.DateTime(timezone=True)), name="uses"
     ).data(list(seen))
+    # A row that somebody is just changing is passed over: whoever ends several sessions locks them in another order.
+    free = (
+        sa.select(SignInSession.id)
+        .where(SignInSession.id.in_([sid for sid, _ in seen]))
+        .with_for_update(key_share=True, skip_locked=True)
+        .cte("free")
+    )
     session.execute(
         sa.update(SignInSession)
-        .where(SignInSession.id == uses.c.id, SignInSession.last_seen_at < uses.c.at)
+        .where(
+            SignInSession.id == uses.c.id,
+            SignInSession.id == free.c.id,
+            SignInSession.last_seen_at < uses.c.at,
+        )
         .values(last_seen_at=uses.c.at)
         .execution_options(synchronize_session=False)
     )

@@ -50,7 +50,6 @@ def upgrade() -> None:
         "rules",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_rules")),
     )
     op.create_table(
@@ -323,7 +322,6 @@ def upgrade() -> None:
         sa.Column("request_id", sa.Uuid(), nullable=False),
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("sealed_content", sa.Text(), nullable=False),
-        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["request_id"],
             ["data_requests.id"],
