@@ -20,9 +20,9 @@ class UnknownEvent(Exception):
     """No contract of this name is known to this release."""
 
 
-def sealed() -> Any:
+def sealed(**options: Any) -> Any:
     """A field whose value is encrypted on the wire and in the outbox."""
-    return dataclasses.field(metadata={"sealed": True}, repr=False)
+    return dataclasses.field(metadata={"sealed": True}, repr=False, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +128,8 @@ class DataRequested(Event):
     request_id: str
     sub: str
     emails: list[str] = sealed()  # noqa: RUF009  a field, made once per class
+    left: JSONObject = sealed(default_factory=dict)  # noqa: RUF009
+    """Until when each earlier one of them was theirs (ISO 8601): what came later may be somebody else's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +170,8 @@ class UserErased(Event):
     sub: str
     emails: list[str] = sealed()  # noqa: RUF009
     """Their proven addresses, for services that know people by address alone."""
+    left: JSONObject = sealed(default_factory=dict)  # noqa: RUF009
+    """Until when each earlier one of them was theirs, as in DataRequested."""
 
 
 @dataclass(frozen=True, kw_only=True)

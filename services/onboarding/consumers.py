@@ -31,11 +31,11 @@ def handle_user_changed(event: UserChanged) -> None:
 
 
 def handle_data_requested(event: DataRequested) -> None:
-    data_download.collect(request_id=event.request_id, sub=event.sub, emails=event.emails)
+    data_download.collect(request_id=event.request_id, sub=event.sub, emails=event.emails, left=event.left)
 
 
 def handle_user_erased(event: UserErased) -> None:
-    erasure.erase(sub=event.sub, emails=event.emails)
+    erasure.erase(sub=event.sub, emails=event.emails, left=event.left)
 
 
 def remember_issuer_keys(event: KeysChanged) -> None:

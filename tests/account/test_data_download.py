@@ -257,6 +257,9 @@ def test_earlier_addresses_count_until_somebody_else_has_them(
     assert set(requests(app, proven)[-1].emails) == {
         third, third.lower(), second, second.lower(), proven.email,
     }  # fmt: skip
+    left = requests(app, proven)[-1].left
+    assert set(left) == {second, second.lower(), proven.email}
+    assert left[proven.email] < left[second]
     make_person(email=second)
     execute(app, "DELETE FROM data_requests")
     ask(browser)

@@ -292,6 +292,7 @@ def test_whoever_registered_anothers_address_first_loses_everything_there_when_i
 ) -> None:
     squatted = make_person(is_email_verified=False)
     squatter = sign_in(Browser(app), squatted)
+    squatter.fill("/account/profile", button="save-profile", website="https://squatter.example/")
     for add in (add_totp, add_passkey, link_provider):
         add(app, squatted)
     owner = Browser(app)
@@ -300,6 +301,11 @@ def test_whoever_registered_anothers_address_first_loses_everything_there_when_i
     assert is_signed_in(owner)
     assert not is_signed_in(squatter)
     assert things_of(app, squatted) == 0
+    changed = [event for event in recorded(app, UserChanged) if event.sub == squatted.sub][-1]
+    assert "website" not in changed.claims
+    assert [event.cause for event in recorded(app, AccessRevoked) if event.sub == squatted.sub] == [
+        "taken_over"
+    ]
     [entry] = rows(
         app,
         "SELECT before FROM audit_entries WHERE action = 'user.taken_over' AND target = :target",

@@ -161,6 +161,19 @@ def test_a_person_is_told_which_mail_went_to_them_and_nothing_of_others(mail_app
     assert "link" not in str(answer.content)
 
 
+def test_an_address_that_somebody_else_uses_since_is_theirs(mail_app: Flask, sink: Sink) -> None:
+    old, until, request_id = address(), "2020-01-31T12:00:00+00:00", str(uuid.uuid4())
+    sub = member(mail_app, address(), locale="en")
+    message = deliver(mail_app, ask(mail_app, recipient=old))
+    asked = DataRequested(request_id=request_id, sub=sub, emails=[old], left={old: until})
+    assert receive(mail_app, asked, "account") == "handled"
+    [answer] = [e for e in recorded(mail_app, NotificationDataCollected) if e.request_id == request_id]
+    assert answer.content["messages"] == []
+    assert receive(mail_app, UserErased(sub=sub, emails=[old], left={old: until}), "account") == "handled"
+    run_task(mail_app, "forget_erased")
+    assert fresh(mail_app, message).recipient == old
+
+
 def test_messages_are_found_by_address_by_an_index(app: Flask) -> None:
     plan = rows(
         app,

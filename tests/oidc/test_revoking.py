@@ -6,12 +6,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from libs.messaging.events import AccessRevoked, UserChanged
 from libs.people.denials import deny
 from libs.people.sessions import Session
 from libs.service import parts_of
+from services.oidc.extensions import db
+from services.oidc.models import Consent
 from tests.conftest import receive, run_command, sign_in_copy
 from tests.oidc.relying_party import RelyingParty, error_of
 from tests.pages import Browser
@@ -54,7 +57,9 @@ def test_the_end_of_a_session_ends_what_is_bound_to_it(
     assert client.refresh(offline["refresh_token"]).status_code == 200
 
 
-@pytest.mark.parametrize("cause", ["sessions_revoked", "disabled", "password_changed", "erased"])
+@pytest.mark.parametrize(
+    "cause", ["sessions_revoked", "disabled", "password_changed", "taken_over", "erased"]
+)
 def test_everything_ends_with_the_person_s_access(
     app: Flask, browser: Browser, person: Session, client: RelyingParty, cause: str
 ) -> None:
@@ -66,6 +71,25 @@ def test_everything_ends_with_the_person_s_access(
     assert not lives(client, bound)
     assert not lives(client, offline)
     assert lives(client, others)
+
+
+def test_what_somebody_else_allowed_apps_is_asked_anew_once_the_account_is_taken_back(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    client.tokens(browser, scope=BOUND)
+    assert consents(app, person) == 1
+    receive(app, revoked(person, cause="password_changed", sids=None), "account")
+    assert consents(app, person) == 1
+    receive(app, revoked(person, cause="taken_over", sids=None, not_before=int(time.time()) - 60), "account")
+    assert consents(app, person) == 1, "what was allowed since then stays"
+    receive(app, revoked(person, cause="taken_over", sids=None), "account")
+    assert consents(app, person) == 0
+
+
+def consents(app: Flask, person: Session) -> int:
+    with app.app_context():
+        query = sa.select(sa.func.count()).where(Consent.sub == person.sub)
+        return int(db.session.scalar(query) or 0)
 
 
 def test_a_changed_password_spares_the_session_it_was_changed_in(

@@ -74,6 +74,26 @@ def test_an_open_application_goes_with_the_person(onboarding_app: Flask) -> None
     assert steps.facts(onboarding_app, email)["state"] == "submitted"
 
 
+def test_an_address_that_somebody_else_uses_since_is_theirs(onboarding_app: Flask) -> None:
+    """Whoever changed their address neither sees nor takes away what its next owner sent from it."""
+    _, sub = activated(onboarding_app)
+    old, until = steps.apply(onboarding_app), "2020-01-31T12:00:00+00:00"
+    request_id = str(uuid.uuid4())
+    asked = DataRequested(request_id=request_id, sub=sub, emails=[old], left={old: until})
+    assert receive(onboarding_app, asked, "account") == "handled"
+    [answer] = [e for e in recorded(onboarding_app, OnboardingDataCollected) if e.request_id == request_id]
+    assert [one["email"] == old for one in answer.content["applications"]] == [False]
+    gone = UserErased(sub=sub, emails=[old], left={old: until})
+    assert receive(onboarding_app, gone, "account") == "handled"
+    assert steps.facts(onboarding_app, old)["state"] == "submitted"
+
+
+def test_what_became_another_account_is_another_persons(onboarding_app: Flask) -> None:
+    (email, _), (_, sub) = activated(onboarding_app), activated(onboarding_app)
+    erase(onboarding_app, sub, email)
+    assert steps.facts(onboarding_app, email)["state"] == "activated"
+
+
 def test_other_people_stay(onboarding_app: Flask) -> None:
     _, sub = activated(onboarding_app)
     other, _ = activated(onboarding_app)

@@ -1,6 +1,6 @@
 """Another e-mail address: inert until its owner has used the link mailed there, signed in to the account."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from flask import current_app
@@ -159,21 +159,41 @@ def confirm_change(*, sub: str, token: str, visitor: Visitor) -> User:
         return user
 
 
-def proven_emails(session: DatabaseSession, user: User) -> Sequence[str]:
-    """The addresses that the person has proven, none that has become somebody else's since.
+@dataclass(frozen=True, kw_only=True)
+class ProvenEmails:
+    """The addresses that a person has proven, none that has become somebody else's account since.
 
     In the spellings in which other services may know them: as written, and folded.
     """
-    own = [user.email] if user.email_verified_at is not None else []
-    earlier = session.scalars(
-        sa.select(EmailChange.previous_email)
+
+    emails: list[str]
+    left: dict[str, str]
+    """Until when each earlier one was theirs."""
+
+
+def proven_emails(session: DatabaseSession, user: User) -> ProvenEmails:
+    """The present one, and those that a change has replaced."""
+    earlier = session.execute(
+        sa.select(EmailChange.previous_email, EmailChange.used_at)
         .where(EmailChange.user_id == user.id, EmailChange.previous_email.is_not(None))
-        .order_by(EmailChange.id.desc())
-    )
-    addresses = {normalise_email(email): email for email in (*own, *earlier) if email is not None}
+        .order_by(EmailChange.used_at)
+    ).all()
+    addresses = {normalise_email(row.previous_email): row.previous_email for row in earlier}
+    left = {normalise_email(row.previous_email): row.used_at.isoformat() for row in earlier}
+    left.pop(user.email_normalised, None)
+    if user.email_verified_at is not None:
+        addresses[user.email_normalised] = user.email
     others = session.scalars(
         sa.select(User.email_normalised).where(User.email_normalised.in_(addresses), User.id != user.id)
     )
     for taken in others:
         del addresses[taken]
-    return list(dict.fromkeys([*addresses.values(), *addresses]))
+    return ProvenEmails(
+        emails=list(dict.fromkeys([*addresses.values(), *addresses])),
+        left={
+            spelling: left[folded]
+            for folded, written in addresses.items()
+            if folded in left
+            for spelling in (written, folded)
+        },
+    )

@@ -139,11 +139,11 @@ def _erase(sub: str, *, reason: str | None, must_be_due: bool = False) -> bool:
                 deduplication_key=f"account_erased:{sub}",
             )
         )
-        emails = list(proven_emails(session, user))
-        outbox.record(UserErased(sub=sub, emails=emails))
+        proven = proven_emails(session, user)
+        outbox.record(UserErased(sub=sub, emails=proven.emails, left=proven.left))
         _delete(session, LoginEvent, LoginEvent.user_id == user.id)
         _delete(session, User, User.id == user.id)  # and with it all that hangs on it
-        _forget_in_audit([user.email, user.email_normalised, *emails], sub=sub)
+        _forget_in_audit([user.email, user.email_normalised, *proven.emails], sub=sub)
         audit.record("user.erased", target=f"user:{sub}", reason=reason)
     log.info("user_erased", sub=sub)
     return True

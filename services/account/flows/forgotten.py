@@ -159,10 +159,11 @@ def reset_password(*, token: str, password: str, visitor: Visitor) -> SignIn | H
     with acting_as(f"user:{owner.sub}"), db.transaction() as session:
         user = lock_user(session, sub=owner.sub)
         spend_link(session, user, token=token, purpose="reset")
+        cause = "password_changed" if user.email_verified_at is not None else "taken_over"
         take_over(session, user)
         replace_password(session, user_id=user.id, hashed=hashed)
         end_what_is_open(session, user)
-        revoke_access(sub=user.sub, cause="password_changed")
+        revoke_access(sub=user.sub, cause=cause)
         audit.record("password.reset", target=f"user:{user.sub}")
         mark_email_verified(user)
         tell(session, user=user, template="password_changed", visitor=visitor)

@@ -236,7 +236,7 @@ def set_first_password(*, token: str, password: str, visitor: Visitor) -> SignIn
             raise LinkNotValid
         if take_over(session, user):
             # Somebody else had come in by a link that was handed over, and never proved the address.
-            revoke_access(sub=user.sub, cause="password_changed")
+            revoke_access(sub=user.sub, cause="taken_over")
         audit.record("password.set", target=f"user:{user.sub}")
         mark_email_verified(user)
     return sign_in(User.sub == owner.sub, evidence=PASSWORD, method="link", visitor=visitor, proof=hashed)

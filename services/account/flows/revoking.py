@@ -15,8 +15,9 @@ from services.account.models import SignInSession, User
 
 SESSION_CAUSES = ("sign_out", "session_ended")
 """End the sessions named, and what is bound to them."""
-PERSON_CAUSES = ("sessions_revoked", "disabled", "password_changed", "erased")
-"""End everything of the person: sessions, tokens, offline grants."""
+PERSON_CAUSES = ("sessions_revoked", "disabled", "password_changed", "taken_over", "erased")
+"""End everything of the person: sessions, tokens, offline grants. After `taken_over`, when somebody else had been in
+the account, what they had allowed apps goes, too."""
 PEOPLE_PER_BATCH = 100
 
 

@@ -66,7 +66,7 @@ def secure_account(*, sub: str, reason: str | None = None) -> Secured:
     with db.transaction() as session:
         user = lock_user(session, sub=sub)
         audit.record("user.secured", target=f"user:{sub}", reason=reason)
-        return _close(session, user, mails=True)
+        return _close(session, user, cause="sessions_revoked", mails=True)
 
 
 def end_what_is_open(session: DatabaseSession, user: User) -> None:
@@ -79,8 +79,8 @@ def end_what_is_open(session: DatabaseSession, user: User) -> None:
     end_attempts(session, user)
 
 
-def _close(session: DatabaseSession, user: User, *, mails: bool) -> Secured:
-    revoked = revoke_access(sub=user.sub, cause="sessions_revoked")
+def _close(session: DatabaseSession, user: User, *, cause: str, mails: bool) -> Secured:
+    revoked = revoke_access(sub=user.sub, cause=cause)
     outdate_sign_ins(user)
     make_unusable(session, user_id=user.id)
     end_what_is_open(session, user)
@@ -140,7 +140,7 @@ def disavow(*, token: str) -> Secured:
             user.erase_at = None
             audit.record("user.erasure_cancelled", target=f"user:{sub}")
         has_address = _put_address_back(session, user, notice.email)
-        secured = _close(session, user, mails=has_address)
+        secured = _close(session, user, cause="taken_over", mails=has_address)
         if not has_address:
             # Whoever reads at the account's address now is not the reader of the notice: staff must look.
             disable_user(

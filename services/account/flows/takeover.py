@@ -27,7 +27,8 @@ def take_over(session: DatabaseSession, user: User) -> bool:
     """Take from an account whose address was never proven all that the earlier one put into it.
 
     In the transaction under way, in which its owner has proven the address and sets a password of their own; the
-    caller ends sessions and grants. Whether there was anything; nothing is done where the address was proven before.
+    caller ends sessions, grants and what apps were allowed. Whether there was anything; nothing is done where the
+    address was proven before.
     """
     if user.email_verified_at is not None:
         return False
@@ -37,6 +38,9 @@ def take_over(session: DatabaseSession, user: User) -> bool:
             sa.delete(table).where(table.user_id == user.id).execution_options(synchronize_session=False)
         )
         gone[table.__tablename__] = done.rowcount  # type: ignore[attr-defined]
+    if user.profile:
+        gone["profile"] = len(user.profile)
+        user.profile = {}
     taken = {name: count for name, count in gone.items() if count}
     if taken:
         log.info("account_taken_over", sub=user.sub)

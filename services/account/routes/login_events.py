@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, render_template, request, stream_with_context
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext
+from flask_babel import format_decimal, gettext
 from werkzeug.exceptions import BadRequest
 
 from libs.database import utcnow
@@ -68,7 +68,7 @@ def index() -> ResponseReturnValue:
                 ("success", gettext("Signed in")),
                 ("failure", gettext("Failed")),
             ],
-            exported=EXPORTED,
+            exported=format_decimal(EXPORTED),
             device_name=device_name,
             method_name=method_name,
             outcome_name=outcome_name,

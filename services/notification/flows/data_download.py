@@ -1,20 +1,29 @@
 """What notification holds about a person who asks for it: which mail went to them, and in which language."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from libs.messaging.events import NotificationDataCollected
 from services.notification.extensions import db, outbox
+from services.notification.flows.erasure import LAST_WORDS
 from services.notification.models import Message, Recipient
 
 MOST_MESSAGES = 5000
 
 
-def collect(*, request_id: str, sub: str, emails: Iterable[str]) -> None:
+def _went_to(email: str, until: str | None) -> sa.ColumnElement[bool]:
+    """The messages to an address, of an earlier one until the person left it; that very mail among them."""
+    same = sa.func.lower(Message.recipient) == sa.func.lower(sa.literal(email))
+    if until is None:
+        return same
+    return sa.and_(same, Message.created_at < datetime.fromisoformat(until) + LAST_WORDS)
+
+
+def collect(*, request_id: str, sub: str, emails: Iterable[str], left: Mapping[str, str]) -> None:
     """Answer account with everything about the person. What the mails said is not among it: it is not kept."""
-    folded = [sa.func.lower(sa.literal(email)) for email in emails]
     with db.transaction() as session:
         recipient = session.execute(
             sa.select(Recipient.email, Recipient.locale).where(Recipient.sub == sub)
@@ -30,7 +39,7 @@ def collect(*, request_id: str, sub: str, emails: Iterable[str]) -> None:
                 Message.sent_at,
                 Message.expires_at,
             )
-            .where(sa.func.lower(Message.recipient).in_(folded))
+            .where(sa.or_(sa.false(), *(_went_to(email, left.get(email)) for email in emails)))
             .order_by(Message.id.desc())
             .limit(MOST_MESSAGES)
         ).all()

@@ -1,8 +1,8 @@
 """Forgetting people who are gone: their messages lose address, content and what servers answered."""
 
 import uuid
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -22,13 +22,17 @@ LAST_WORDS = timedelta(hours=1)
 MESSAGES_PER_BATCH = 500
 
 
-def erase(*, sub: str, emails: Iterable[str]) -> None:
-    """Forget a person: what was sent at once, what still waits (their last mail among it) once it has left."""
+def erase(*, sub: str, emails: Iterable[str], left: Mapping[str, str]) -> None:
+    """Forget a person: what was sent at once, what still waits (their last mail among it) once it has left.
+
+    Of an earlier address what was sent until they `left` it.
+    """
     with db.transaction() as session:
         known = recipients.forget(sub=sub)
         for email in {*emails, *([known] if known else [])}:
+            until = datetime.fromisoformat(left[email]) if email in left else utcnow()
             session.execute(
-                insert(Erasure).values(sub=sub, email=email, erased_at=utcnow()).on_conflict_do_nothing()
+                insert(Erasure).values(sub=sub, email=email, erased_at=until).on_conflict_do_nothing()
             )
         forgotten = sum(_forget_messages(erasure) for erasure in _erasures(Erasure.sub == sub))
         audit.record("recipient.erased", target=f"user:{sub}", after={"messages": forgotten})

@@ -16,7 +16,7 @@ from libs.service import parts_of
 from libs.web.problems import Problem
 from services.oidc.extensions import audit, db, outbox
 from services.oidc.flows.subjects import find_sub_by_email, remember_revocation
-from services.oidc.models import Grant
+from services.oidc.models import Consent, Grant
 
 log = get_logger("OIDC.revoking")
 
@@ -28,6 +28,10 @@ class UnknownPerson(Problem):
     """The issuer has never been told of this address."""
 
     status, slug, title = 404, "unknown-person", lazy_gettext("Nobody with this address has used an app yet")
+
+
+SOMEBODY_ELSES = "taken_over"
+"""The cause after which what apps were allowed is asked anew: it may have been somebody else who allowed it."""
 
 
 def end_grant(grant_id: uuid.UUID, *, cause: str) -> bool:
@@ -75,6 +79,13 @@ def end_access(*, sub: str, sids: list[str] | None, cause: str, not_before: int)
         if sids is None:
             # First, and by its row's lock: a code being issued now is found below or finds this.
             remember_revocation(sub=sub, before=not_before)
+        if cause == SOMEBODY_ELSES:
+            session.execute(
+                sa.delete(Consent).where(
+                    Consent.sub == sub,
+                    Consent.updated_at < datetime.fromtimestamp(not_before + 1, UTC),
+                )
+            )
         # Locked in one order: two events about one person must not wait for each other.
         found = sa.select(Grant.id).where(*which).order_by(Grant.id).with_for_update()
         ended = session.execute(

@@ -1,6 +1,6 @@
 """What onboarding holds about a person who asks for it: their applications, and what became of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,13 +15,13 @@ from services.onboarding.models import Application, Link, Person
 MOST_APPLICATIONS = 500
 
 
-def collect(*, request_id: str, sub: str, emails: Iterable[str]) -> None:
+def collect(*, request_id: str, sub: str, emails: Iterable[str], left: Mapping[str, str]) -> None:
     """Answer account with everything about the person, and nothing about who reviewed it."""
     with db.transaction() as session:
         person = session.get(Person, sub, populate_existing=True)
         applications = session.scalars(
             sa.select(Application)
-            .where(of_person(sub, emails))
+            .where(of_person(sub, emails, left))
             .order_by(Application.id.desc())
             .limit(MOST_APPLICATIONS)
         )
@@ -34,9 +34,19 @@ def collect(*, request_id: str, sub: str, emails: Iterable[str]) -> None:
         outbox.record(OnboardingDataCollected(request_id=request_id, content=content))
 
 
-def of_person(sub: str, emails: Iterable[str]) -> sa.ColumnElement[bool]:
-    """Which applications are a person's: what became their account, and what came from their addresses."""
-    return sa.or_(Application.sub == sub, Application.email_folded.in_([fold(email) for email in emails]))
+def of_person(sub: str, emails: Iterable[str], left: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    """Which applications are a person's: what became their account, and what came from their addresses.
+
+    `left` says until when each earlier address was theirs. What became another account is another person's.
+    """
+
+    def came_from(email: str) -> sa.ColumnElement[bool]:
+        same = Application.email_folded == fold(email)
+        until = left.get(email)
+        return sa.and_(same, Application.submitted_at < datetime.fromisoformat(until)) if until else same
+
+    theirs = sa.or_(sa.false(), *map(came_from, emails))
+    return sa.or_(Application.sub == sub, sa.and_(Application.sub.is_(None), theirs))
 
 
 def _whole(application: Application) -> dict[str, Any]:

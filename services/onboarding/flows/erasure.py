@@ -1,6 +1,6 @@
 """Forgetting a person who is gone. Decided applications stay as numbers; open ones go with the person."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
@@ -13,13 +13,13 @@ from services.onboarding.models import OPEN, Application, Link
 log = get_logger("onboarding.erasure")
 
 
-def erase(*, sub: str, emails: Iterable[str]) -> None:
+def erase(*, sub: str, emails: Iterable[str], left: Mapping[str, str]) -> None:
     """Keep of the person's applications only what counts them: states and times. Told twice, it happens once."""
     with db.transaction() as session:
         people.bury_person(sub=sub)
         found = session.execute(
             sa.select(Application.id, Application.state)
-            .where(of_person(sub, emails))
+            .where(of_person(sub, emails, left))
             .order_by(Application.id)
             .with_for_update()
         ).all()

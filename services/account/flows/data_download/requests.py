@@ -55,8 +55,10 @@ def ask_for_data(*, sub: str) -> None:
         )
         session.add(request)
         session.flush()
-        emails = list(proven_emails(session, user))
-        outbox.record(DataRequested(request_id=str(request.id), sub=sub, emails=emails))
+        proven = proven_emails(session, user)
+        outbox.record(
+            DataRequested(request_id=str(request.id), sub=sub, emails=proven.emails, left=proven.left)
+        )
         audit.record("data.requested", target=f"user:{sub}")
 
 
