@@ -253,7 +253,9 @@ def bench(*arguments: str) -> int:
 
 
 def _pytest(marks: str, *arguments: str, processes: int = 1) -> int:
-    side_by_side = ["-n", str(processes), "--dist", "loadgroup"] if processes > 1 else []
+    side_by_side = (
+        ["-n", str(processes), "--dist=loadscope", "--no-loadscope-reorder"] if processes > 1 else []
+    )
     prepare(RUN_LOCK, TESTS_LOCK)
     not_run = _prepare_programs(PROGRAMS)
     if not_run and os.environ.get("REQUIRE_EVERYTHING") == "1":

@@ -38,16 +38,27 @@ TOGETHER = {"suite": "suite", "browser": "house", "runbook": "house", "faults": 
 """Folders whose tests share a running suite: one process of a parallel run takes them all, and takes them first."""
 
 
+def group_of(nodeid: str) -> str:
+    """Which tests one process of a parallel run takes together: those of a file, or of what shares a running suite."""
+    file = nodeid.partition("::")[0]
+    return TOGETHER.get(file.split("/")[1], file)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares processes together when tests run side by side (pytest-xdist, --dist loadgroup)."""
+    """First what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: group_of(item.nodeid) not in TOGETHER.values())
 
-    def group(item: pytest.Item) -> str:
-        parts = item.path.relative_to(item.config.rootpath).parts
-        return TOGETHER.get(parts[1], "/".join(parts))
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) not in TOGETHER.values())
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side by group_of(): the marks of pytest-xdist's own loadgroup do not reach it under this pytest."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
