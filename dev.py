@@ -239,7 +239,8 @@ def test(*arguments: str) -> int:
     """Run the tests on real servers; arguments go to pytest (make test ARGS="tests/oidc -k token")."""
     coverage = [] if "--no-cov" in arguments else ["--cov", "--cov-report=term:skip-covered"]
     arguments = tuple(part for part in arguments if part != "--no-cov")
-    return _pytest("not soak and not bench", *coverage, *arguments, processes=2)
+    # One more than the two cores that it is planned for: tests that wait for other processes leave a core idle.
+    return _pytest("not soak and not bench", *coverage, *arguments, processes=3)
 
 
 def soak(*arguments: str) -> int:
