@@ -22,7 +22,7 @@ STATES = (
     "staff",
 )
 """What people may be filtered by."""
-CANDIDATES = 500
+CANDIDATES = 200
 """So many people are taken from each index for one search; more than that is no search."""
 
 
