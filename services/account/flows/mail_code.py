@@ -12,20 +12,18 @@ import uuid
 
 import sqlalchemy as sa
 from flask import current_app
-from flask_babel import force_locale, gettext, lazy_gettext
+from flask_babel import gettext, lazy_gettext
 from sqlalchemy.orm import Session as DatabaseSession
 
-from libs.database import utcnow, uuid7
 from libs.guard.keyring import derive
-from libs.messaging.events import MailRequested
 from libs.service import parts_of
 from libs.web.problems import Problem
-from services.account.extensions import db, outbox
+from services.account.extensions import db
 from services.account.flows import attempts
 from services.account.flows.attempts import AttemptEnded, find_attempt, is_open, spend, wait_for
-from services.account.flows.devices import device_name
 from services.account.flows.factors import Evidence, Standing, find_standing
 from services.account.flows.login_events import count_attempt, record_failure
+from services.account.flows.notices import tell
 from services.account.flows.throttle import admit
 from services.account.flows.visitor import Visitor
 from services.account.models import SignInAttempt, User
@@ -139,17 +137,13 @@ def _mail(session: DatabaseSession, attempt_id: uuid.UUID | None, user: User, vi
     ).scalar_one_or_none()
     if expires_at is None:
         raise AttemptEnded
-    with force_locale(user.locale):
-        device = device_name(visitor.user_agent)
-    outbox.record(
-        MailRequested(
-            template="sign_in_code",
-            recipient=user.email,
-            locale=user.locale,
-            context={"name": user.name, "code": code, "moment": utcnow().isoformat(), "device": device},
-            deduplication_key=f"sign_in_code:{uuid7()}",
-            expires_at=expires_at.isoformat(),
-        )
+    tell(
+        session,
+        user=user,
+        template="sign_in_code",
+        visitor=visitor,
+        context={"code": code},
+        expires_at=expires_at,
     )
 
 

@@ -1,6 +1,7 @@
 """Security mails: each tells its owner of a change, and carries the link "It wasn't me"."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,12 +27,13 @@ def tell(
     visitor: Visitor | None = None,
     context: Mapping[str, Any] | None = None,
     to: str | None = None,
+    expires_at: datetime | None = None,
 ) -> None:
     """Ask for a security mail, in the transaction under way.
 
     `template` is a SecurityNotice of notification's; `context` what it wants beside name, moment, device and link.
     `visitor` is whose doing it was, None for staff's or the clock's. `to` is another address than the account's,
-    for whoever has just lost it.
+    for whoever has just lost it. After `expires_at` the mail would come too late, and is not sent.
     """
     settings = parts_of(current_app).settings
     token, digest = single_use.make()
@@ -62,6 +64,7 @@ def tell(
                 **(context or {}),
             },
             deduplication_key=f"{template}:{notice.id}",
+            expires_at=expires_at.isoformat() if expires_at else None,
         )
     )
 

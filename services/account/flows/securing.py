@@ -189,6 +189,7 @@ def _remove_what_came_since(session: DatabaseSession, user: User, since: datetim
 
 
 KINDS = {
+    "sign_in_code": lazy_gettext("Somebody who got past the first step of signing in was asked for a code."),
     "sign_in_threatened": lazy_gettext("Somebody used a sign-in key that an app of yours had already used."),
     "new_device": lazy_gettext("A new device signed in to your account."),
     "password_changed": lazy_gettext("The password of your account was changed."),

@@ -9,22 +9,19 @@ from services.notification.letters.letter import (
     Button,
     Code,
     Digits,
-    Letter,
-    Moment,
     Paragraph,
     in_words,
 )
+from services.notification.letters.security import SecurityNotice
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class SignInCode(Letter):
+class SignInCode(SecurityNotice):
     """The second step of a sign-in; its subject never holds the code, which lock screens would show."""
 
     NAME = "sign_in_code"
 
     code: Digits
-    moment: Moment
-    device: str
 
     def subject(self) -> str:
         return _("Your code for signing in")
@@ -47,5 +44,5 @@ class SignInCode(Letter):
                     "got past the first step, so please change your password."
                 )
             ),
-            Button(_("Look at your account"), f"{public_url}/account"),
+            Button(_("It wasn't me"), self.not_me),
         ]
