@@ -9,7 +9,7 @@ from services.oidc.cli import COMMANDS
 from services.oidc.consumers import HANDLERS
 from services.oidc.extensions import limiter, stores
 from services.oidc.flows.keys import ALGORITHMS
-from services.oidc.models import GRANTS
+from services.oidc.protocol.grants import OFFERED
 from services.oidc.protocol.keys import keys
 from services.oidc.routes import apps, authorize, consent, discovery, logout, token, userinfo
 from services.oidc.settings import OIDCSettings
@@ -39,7 +39,7 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         checks={"oidc_keys": oidc_keys},
     )
     metrics = parts_of(app).metrics
-    for grant in GRANTS:
+    for grant in OFFERED:
         metrics.tokens_issued.labels(grant=grant)
         for error in ("invalid_grant", "invalid_client"):
             metrics.tokens_failed.labels(grant=grant, error=error)

@@ -1,6 +1,6 @@
 """What oidc reads from its environment beside the common settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
@@ -26,6 +26,22 @@ class OIDCSettings(ServiceSettings):
     """How long a refresh token lives without being used."""
     REFRESH_ABSOLUTE_LIFETIME: timedelta = timedelta(days=180)
     """How long an `offline_access` grant lives at most; others end with the sign-in session."""
+    PUSHED_REQUEST_LIFETIME: timedelta = timedelta(seconds=90)
+    """How long a pushed authorization request can be used."""
+    DEVICE_CODE_LIFETIME: timedelta = timedelta(minutes=10)
+    """How long a person may take to enter the code that a device shows."""
+    REGISTRATION: str = "token"
+    """Who may register clients over HTTP: closed, token (who has an initial access token) or open."""
+    REFUSALS_KEPT: timedelta = timedelta(days=14)
+    """How long staff can look up why a request was refused."""
+    KEY_ROTATION_INTERVAL: timedelta = timedelta(days=90)
+    """How long a key signs before the next one takes over."""
+    OIDC_PRIVATE_KEY_PEM: str = field(default="", repr=False)
+    """A private key, PEM or base64 of PEM, imported once; unset: keys are made here."""
+    OIDC_PUBLIC_KEY_PEM: str = field(default="", repr=False)
+    """Its public half, for whoever sets both; must belong to it."""
+    OIDC_KEY_PAIRS: str = field(default="", repr=False)
+    """A JSON list of {"kid", "private_key_pem", "public_key_pem"}; one without a private key only verifies."""
     JWKS_MAX_AGE: timedelta = timedelta(minutes=15)
     """How long clients may cache our public keys and metadata."""
 
@@ -35,5 +51,7 @@ class OIDCSettings(ServiceSettings):
             raise SettingsError("ACCESS_TOKEN_LIFETIME must be a number of seconds from 1 to 600.")
         if not timedelta(0) < self.CODE_LIFETIME <= LONGEST_CODE:
             raise SettingsError("CODE_LIFETIME must be a number of seconds from 1 to 600.")
+        if self.REGISTRATION not in ("closed", "token", "open"):
+            raise SettingsError("REGISTRATION must be closed, token or open.")
         if self.REFRESH_ABSOLUTE_LIFETIME < self.REFRESH_IDLE_LIFETIME:
             raise SettingsError("REFRESH_ABSOLUTE_LIFETIME must not be shorter than REFRESH_IDLE_LIFETIME.")

@@ -56,6 +56,7 @@ def test_secrets_have_no_column_of_readable_text(app: Flask) -> None:
                 re.search(r"password|secret|token|seed|private", column.name)
                 and "TEXT" in str(column.type).upper()
             ):
-                assert re.search(r"hash|digest|sealed|_id$|_at$|auth_method|type|kind|format", column.name), (
-                    f"{table.name}.{column.name}: call it …_hash or …_sealed, and make it so"
-                )
+                assert re.search(
+                    r"hash|digest|sealed|_id$|_at$|auth_method|type|kind|format|signing_alg|response_alg|required",
+                    column.name,
+                ), f"{table.name}.{column.name}: call it …_hash or …_sealed, and make it so"

@@ -211,7 +211,7 @@ def test_state_comes_back_as_it_was_sent_and_a_registered_query_is_kept(
 
 
 def test_a_client_registered_without_the_code_grant_gets_no_code(browser: Browser, make_client: Make) -> None:
-    client = make_client(grants=["refresh_token"])
+    client = make_client(grants=["client_credentials"])
     client.send(browser)
     assert told(browser)["error"] == "unauthorized_client"
 

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from libs.people.sessions import Session
-from services.oidc.protocol.claims import STANDARD_CLAIMS
+from services.oidc.scopes import STANDARD_CLAIMS
 from tests.conftest import sign_in_copy
 from tests.oidc.relying_party import RelyingParty, http
 from tests.pages import ORIGIN, Browser

@@ -6,13 +6,12 @@ from functools import cache
 from typing import Any
 
 from libs.web.languages import LANGUAGES
-from services.oidc.flows.registered_clients import SECRET_METHODS
-from services.oidc.models import AUTH_METHODS, GRANTS
+from services.oidc.flows.clients.registered import SECRET_METHODS
 from services.oidc.protocol.authorization.checks import PROMPTS, RESPONSE_MODES
-from services.oidc.protocol.claims import STANDARD_CLAIMS
+from services.oidc.protocol.client_auth import METHODS
+from services.oidc.protocol.grants import OFFERED
 from services.oidc.protocol.pkce import METHODS_SUPPORTED
-from services.oidc.protocol.tokens import ID_TOKEN_ALG
-from services.oidc.scopes import SCOPES
+from services.oidc.scopes import SCOPES, STANDARD_CLAIMS
 
 
 def metadata(issuer: str) -> dict[str, Any]:
@@ -29,12 +28,12 @@ def metadata(issuer: str) -> dict[str, Any]:
         "scopes_supported": list(SCOPES),
         "response_types_supported": ["code"],
         "response_modes_supported": list(RESPONSE_MODES),
-        "grant_types_supported": list(GRANTS),
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [ID_TOKEN_ALG],
-        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "grant_types_supported": list(OFFERED),
+        "subject_types_supported": ["public", "pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "token_endpoint_auth_methods_supported": list(METHODS),
         "introspection_endpoint_auth_methods_supported": list(SECRET_METHODS),
-        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "revocation_endpoint_auth_methods_supported": list(METHODS),
         "code_challenge_methods_supported": list(METHODS_SUPPORTED),
         "prompt_values_supported": list(PROMPTS),
         "claim_types_supported": ["normal"],

@@ -11,7 +11,8 @@ from libs.database import utcnow
 from libs.guard import single_use
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.registered_clients import SECRET_METHODS, RegisteredClient
+from services.oidc.flows.clients.registered import SECRET_METHODS, RegisteredClient, find_client
+from services.oidc.flows.pairwise import subject_for
 from services.oidc.models import Grant, RefreshToken, Subject
 from services.oidc.protocol.liveness import is_denied, is_live, live_grant
 from services.oidc.protocol.tokens import read_access_token
@@ -68,12 +69,13 @@ def _refresh_token(text: str, issuer: str) -> dict[str, Any] | None:
     )
     if row is None or not is_live(row) or row.idle_end <= utcnow():
         return None
+    client = find_client(row.client_id)
     issued_at = int(row.created_at.timestamp())
-    if is_denied(row, issued_at=issued_at):
+    if client is None or is_denied(row, issued_at=issued_at):
         return None
     return {
         "iss": issuer,
-        "sub": row.sub,
+        "sub": subject_for(client, row.sub),
         "client_id": row.client_id,
         "scope": row.scope,
         "iat": issued_at,

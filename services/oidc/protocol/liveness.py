@@ -12,7 +12,7 @@ from libs.observe.logs import get_logger
 from libs.people import denials
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.registered_clients import find_client
+from services.oidc.flows.clients.registered import find_client
 from services.oidc.models import Grant, Subject
 
 log = get_logger("OIDC.liveness")
@@ -27,6 +27,9 @@ _GRANT = (
         Grant.ended_at,
         Grant.expires_at,
         Subject.status,
+        Grant.claims_request,
+        Grant.roles,
+        Subject.roles.label("present_roles"),
         Subject.claims,
     )
     .join(Subject, Subject.sub == Grant.sub)

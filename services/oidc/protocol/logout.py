@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from services.oidc.flows.clients.registered import find_client
 from services.oidc.flows.logout import Departure
-from services.oidc.flows.registered_clients import find_client
 from services.oidc.protocol.tokens import read_id_token_hint
 
 

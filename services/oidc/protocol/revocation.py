@@ -12,7 +12,7 @@ from libs.guard import single_use
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.registered_clients import RegisteredClient
+from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.flows.revoking import end_grant
 from services.oidc.models import Grant, RefreshToken
 from services.oidc.protocol.client_auth import METHODS

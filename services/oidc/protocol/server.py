@@ -8,7 +8,7 @@ from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Request
 from flask import Response, g, json
 from flask import request as flask_request
 
-from services.oidc.flows.registered_clients import RegisteredClient, find_client
+from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.client_auth import Authentication, UnknownClientError, claimed_client_id
 from services.oidc.protocol.grants import IDToken, generate_token
 from services.oidc.protocol.grants.authorization_code import AuthorizationCodeGrant

@@ -6,7 +6,9 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6750 import InsufficientScopeError, InvalidTokenError
 from flask import Request
 
-from services.oidc.protocol.claims import claims_for
+from services.oidc.flows.clients.registered import find_client
+from services.oidc.flows.pairwise import subject_for
+from services.oidc.protocol.claims import userinfo_claims
 from services.oidc.protocol.liveness import live_grant
 from services.oidc.protocol.requests import FORM
 from services.oidc.protocol.tokens import read_access_token
@@ -52,4 +54,14 @@ def userinfo(token: str, *, issuer: str) -> dict[str, Any]:
         raise InvalidTokenError
     if "openid" not in claims["scope"].split():
         raise InsufficientScopeError
-    return claims_for(sub=row.sub, claims=row.claims, scope=claims["scope"])
+    client = find_client(row.client_id)
+    if client is None:
+        raise InvalidTokenError
+    told = userinfo_claims(
+        client,
+        claims=row.claims,
+        roles=[role for role in row.roles if role in row.present_roles],
+        scope=claims["scope"],
+        request=row.claims_request,
+    )
+    return {**told, "sub": subject_for(client, row.sub)}

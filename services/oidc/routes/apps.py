@@ -6,7 +6,7 @@ from flask_babel import gettext
 
 from libs.people.access import current_session, signed_in
 from services.oidc.flows import apps
-from services.oidc.scopes import in_words
+from services.oidc.flows.resources import in_words
 
 bp = Blueprint("apps", __name__)
 

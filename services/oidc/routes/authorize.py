@@ -15,7 +15,7 @@ from libs.people.access import SignInUnavailable, protocol, public
 from libs.people.handover import InvalidTicket, open_ticket
 from libs.service import parts_of
 from services.oidc.extensions import limiter
-from services.oidc.flows.registered_clients import RegisteredClient, find_client
+from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.authorization.checks import CHECKS, AuthorizationRequest, Refused
 from services.oidc.protocol.authorization.codes import SignInRevoked, issue_code
 from services.oidc.protocol.authorization.decision import Step, next_step, sign_in_again

@@ -9,8 +9,9 @@ from libs.audit import set_actor
 from libs.people.access import public
 from libs.people.sessions import Session
 from libs.web.headers import allow_form_target
+from services.oidc.flows.clients.registered import find_client
 from services.oidc.flows.consent import give_consent
-from services.oidc.flows.registered_clients import find_client
+from services.oidc.flows.resources import in_words
 from services.oidc.protocol.authorization.checks import Refused
 from services.oidc.protocol.authorization.decision import who_is_there
 from services.oidc.protocol.authorization.interactions import Interaction, client_id_of
@@ -22,7 +23,7 @@ from services.oidc.routes.authorize import (
     refuse,
     to_path,
 )
-from services.oidc.scopes import held_by, in_words
+from services.oidc.scopes import held_by
 
 bp = Blueprint("consent", __name__)
 

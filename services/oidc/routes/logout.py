@@ -9,8 +9,8 @@ from libs.people import sessions
 from libs.people.access import protocol, public
 from libs.service import parts_of
 from libs.web.headers import allow_form_target
+from services.oidc.flows.clients.registered import find_client
 from services.oidc.flows.logout import account_path, done_path, open_done, open_question, question_path
-from services.oidc.flows.registered_clients import find_client
 from services.oidc.protocol.logout import read_wish
 
 bp = Blueprint("logout", __name__)

@@ -7,8 +7,8 @@ from libs.observe.logs import get_logger
 from libs.people.access import protocol
 from libs.service import parts_of
 from services.oidc.extensions import db, limiter
-from services.oidc.models import GRANTS
 from services.oidc.protocol.client_auth import UnknownClientError
+from services.oidc.protocol.grants import OFFERED
 from services.oidc.protocol.keys import keys
 from services.oidc.protocol.server import known_client, server
 from services.oidc.routes.machine_errors import answer_in_json, oauth_error
@@ -65,7 +65,7 @@ def _count() -> None:
     request, error = g.token_outcome
     client = known_client(request, error)
     sent = request.payload.grant_type if request is not None else None
-    grant = sent if sent in GRANTS else "other"
+    grant = sent if sent in OFFERED else "other"
     if client is not None:
         set_actor(f"client:{client.client_id}")
     if error is None:

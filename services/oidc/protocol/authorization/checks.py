@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.oidc.flows.registered_clients import RegisteredClient, find_client
+from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.tokens import read_id_token_hint
 from services.oidc.scopes import OFFLINE_ACCESS
 

@@ -4,8 +4,8 @@ import dataclasses
 from enum import Enum
 
 from libs.people.sessions import Session
+from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.flows.consent import has_consented
-from services.oidc.flows.registered_clients import RegisteredClient
 from services.oidc.protocol.authorization.checks import Refused
 from services.oidc.protocol.authorization.interactions import Interaction
 from services.oidc.scopes import held_by

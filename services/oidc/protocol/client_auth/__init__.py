@@ -6,7 +6,7 @@ from typing import Any
 from authlib.oauth2.rfc6749 import InvalidClientError, OAuth2Request
 from authlib.oauth2.rfc6749.authenticate_client import ClientAuthentication
 
-from services.oidc.flows.registered_clients import RegisteredClient, find_client
+from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.client_auth import client_secret_basic, client_secret_post, none
 
 METHODS = {

@@ -9,19 +9,33 @@ from authlib.oidc.core.grants.code import OpenIDToken
 from flask import current_app
 
 from libs.service import parts_of
-from services.oidc.flows.registered_clients import RegisteredClient
+from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.protocol.tokens import Authorization, make_access_token, make_id_token
 from services.oidc.scopes import held_by
 
-GRANT_COLUMNS: Sequence[str] = ("client_id", "sub", "sid", "is_offline", "auth_time", "acr", "amr")
+OFFERED = ("authorization_code", "refresh_token")
+"""The grant types that have a module here."""
+GRANT_COLUMNS: Sequence[str] = (
+    "client_id",
+    "sub",
+    "sid",
+    "is_offline",
+    "resources",
+    "claims_request",
+    "auth_time",
+    "acr",
+    "amr",
+)
 """What a row of a grant has in common with the Authorization made from it."""
 
 
 def authorization_of(row: Any, *, grant_id: uuid.UUID, nonce: str | None = None) -> Authorization:
-    """What a grant's row, with its person's `present_roles`, lets tokens say now."""
+    """What a grant's row, with its person's `present_roles` and `person_claims`, lets tokens say now."""
     common = {name: getattr(row, name) for name in GRANT_COLUMNS}
     roles = [role for role in row.roles if role in row.present_roles]
-    return Authorization(grant_id=grant_id, scope=row.scope, nonce=nonce, roles=roles, **common)
+    return Authorization(
+        grant_id=grant_id, scope=row.scope, nonce=nonce, roles=roles, claims=row.person_claims, **common
+    )
 
 
 def generate_token(
@@ -40,7 +54,9 @@ def generate_token(
     lifetime = settings.ACCESS_TOKEN_LIFETIME
     return {
         "token_type": "Bearer",
-        "access_token": make_access_token(user, issuer=settings.PUBLIC_URL, scope=allowed, lifetime=lifetime),
+        "access_token": make_access_token(
+            user, client, issuer=settings.PUBLIC_URL, scope=allowed, lifetime=lifetime
+        ),
         "expires_in": int(lifetime.total_seconds()),
         "scope": allowed,
     }
@@ -53,6 +69,7 @@ class IDToken(OpenIDToken):
         settings = parts_of(current_app).settings
         return make_id_token(
             request.user,
+            request.client,
             issuer=settings.PUBLIC_URL,
             access_token=token["access_token"],
             lifetime=settings.ID_TOKEN_LIFETIME,

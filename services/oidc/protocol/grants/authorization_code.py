@@ -12,7 +12,7 @@ from libs.guard import single_use
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.registered_clients import RegisteredClient
+from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.flows.revoking import end_grant
 from services.oidc.models import Grant, RefreshToken, Subject
 from services.oidc.protocol.client_auth import METHODS
@@ -46,7 +46,12 @@ class AuthorizationCodeGrant(authlib.AuthorizationCodeGrant):
     def query_authorization_code(self, code: str, client: RegisteredClient) -> Code | None:
         """The code of this client. One used before ends what its first use produced (RFC 6749 §4.1.2)."""
         row = db.session.execute(
-            sa.select(*Grant.__table__.columns, Subject.status, Subject.roles.label("present_roles"))
+            sa.select(
+                *Grant.__table__.columns,
+                Subject.status,
+                Subject.roles.label("present_roles"),
+                Subject.claims.label("person_claims"),
+            )
             .join(Subject, Subject.sub == Grant.sub)
             .where(Grant.code_digest == single_use.digest(code))
         ).one_or_none()

@@ -19,7 +19,7 @@ from libs.guard.keyring import CannotOpen, KeyRing, derive
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.registered_clients import RegisteredClient
+from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.flows.revoking import end_stolen_family
 from services.oidc.models import Grant, RefreshToken, Subject
 from services.oidc.protocol.client_auth import METHODS
@@ -53,6 +53,8 @@ _TOKEN = (
         Grant.sid,
         Grant.is_offline,
         Grant.scope,
+        Grant.resources,
+        Grant.claims_request,
         Grant.auth_time,
         Grant.acr,
         Grant.amr,
@@ -61,6 +63,7 @@ _TOKEN = (
         Grant.expires_at,
         Subject.status,
         Subject.roles.label("present_roles"),
+        Subject.claims.label("person_claims"),
     )
     .join(Grant, Grant.id == RefreshToken.grant_id)
     .join(Subject, Subject.sub == Grant.sub)

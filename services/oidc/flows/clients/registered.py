@@ -1,9 +1,10 @@
 """Clients as the protocol sees them: plain values, kept in the process for a second at most."""
 
+import dataclasses
 import hmac
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -39,7 +40,45 @@ class RegisteredClient(ClientMixin):
     require_pkce: bool
     rotate_refresh_tokens: bool
     is_first_party: bool
+    allowed_roles: frozenset[str]
+    client_uri: str | None
+    logo_uri: str | None
+    policy_uri: str | None
+    tos_uri: str | None
+    jwks: dict[str, Any] | None
+    jwks_uri: str | None
+    token_endpoint_auth_signing_alg: str | None
+    request_object_signing_alg: str | None
+    request_uris: tuple[str, ...]
+    require_pushed_authorization_requests: bool
+    require_signed_request_object: bool
+    subject_type: str
+    sector_identifier_uri: str | None
+    id_token_signed_response_alg: str
+    userinfo_signed_response_alg: str | None
+    access_token_format: str
+    access_token_signing_alg: str
+    claims_mapping: dict[str, Any]
+    initiate_login_uri: str | None
+    default_max_age: int | None
+    require_auth_time: bool
+    default_acr_values: tuple[str, ...]
+    backchannel_logout_uri: str | None
+    backchannel_logout_session_required: bool
+    frontchannel_logout_uri: str | None
+    frontchannel_logout_session_required: bool
     secret_digests: tuple[str, ...] = field(repr=False)
+
+    @property
+    def sector(self) -> str:
+        """The host that stands for all clients who may know a person by the same number (Core §8.1)."""
+        uri = self.sector_identifier_uri or (self.redirect_uris[0] if self.redirect_uris else "")
+        return urlsplit(uri).hostname or self.client_id
+
+    def may_be_used_by(self, roles: Iterable[str]) -> bool:
+        """Whether somebody with these roles may use the app; `admin` implies all."""
+        held = set(roles)
+        return not self.allowed_roles or "admin" in held or bool(self.allowed_roles & held)
 
     @property
     def client_metadata(self) -> Mapping[str, Any]:
@@ -142,17 +181,16 @@ def _read(client_id: str) -> RegisteredClient | None:
     )
     if row is None:
         return None
-    return RegisteredClient(
-        client_id=row.client_id,
-        name=row.name,
-        application_type=row.application_type,
-        auth_method=row.auth_method,
-        redirect_uris=tuple(row.redirect_uris),
-        post_logout_redirect_uris=tuple(row.post_logout_redirect_uris),
-        scopes=frozenset(row.scopes),
-        grants=frozenset(row.grants),
-        require_pkce=row.require_pkce,
-        rotate_refresh_tokens=row.rotate_refresh_tokens,
-        is_first_party=row.is_first_party,
-        secret_digests=tuple(row.secret_digests or ()),
-    )
+    values = {name: getattr(row, name) for name in _FIELDS}
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = _FIELDS[name](value)
+    return RegisteredClient(**values, secret_digests=tuple(row.secret_digests or ()))
+
+
+_FIELDS: dict[str, Callable[[Iterable[str]], Any]] = {
+    item.name: frozenset if "frozenset" in str(item.type) else tuple
+    for item in dataclasses.fields(RegisteredClient)
+    if item.name != "secret_digests"
+}
+"""The columns that are taken over, and what a list of theirs becomes."""

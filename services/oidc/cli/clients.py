@@ -1,4 +1,4 @@
-"""Commands of oidc: clients, keys, tokens."""
+"""clients: apps that sign people in."""
 
 import sys
 from datetime import timedelta
@@ -10,14 +10,9 @@ from flask.cli import AppGroup
 from libs.commands import command, done, show, show_one
 from libs.database import utcnow
 from services.oidc.flows import clients as flows
-from services.oidc.flows.keys import list_keys
-from services.oidc.flows.revoking import revoke_tokens
-from services.oidc.models import AUTH_METHODS, GRANTS, Client
+from services.oidc.models import AUTH_METHODS, Client
 
 clients = AppGroup("clients", help="Apps that sign people in here.")
-keys = AppGroup("keys", help="What tokens are signed with.")
-tokens = AppGroup("tokens", help="What clients were issued.")
-COMMANDS = (clients, keys, tokens)
 
 
 @clients.command("list", help="Every client by name.")
@@ -48,7 +43,7 @@ def show_client(client_id: str, as_json: bool) -> None:
 @click.option("--name", required=True)
 @click.option("--redirect-uri", "redirect_uris", multiple=True, help="May be given several times.")
 @click.option("--scope", default=" ".join(flows.DEFAULT_SCOPES), show_default=True)
-@click.option("--grant", "grants", multiple=True, default=GRANTS, show_default=True)
+@click.option("--grant", "grants", multiple=True, default=flows.USUAL["grants"], show_default=True)
 @click.option("--auth-method", type=click.Choice(AUTH_METHODS), default=AUTH_METHODS[0], show_default=True)
 @click.option("--post-logout-redirect-uri", "post_logout_redirect_uris", multiple=True)
 @click.option("--native", is_flag=True, help="An app on a device: its loopback port may vary.")
@@ -69,7 +64,7 @@ def create(
 ) -> None:
     made = flows.create_client(
         name=name,
-        redirect_uris=redirect_uris,
+        redirect_uris=list(redirect_uris),
         scopes=scope.split(),
         grants=grants,
         auth_method=auth_method,
@@ -107,7 +102,9 @@ def update(client_id: str, scope: str | None, is_native: bool | None, as_json: b
         changes[name] = changes[name] or None
     if is_native is not None:
         changes["application_type"] = "native" if is_native else "web"
-    client = flows.update_client(client_id, scopes=scope.split() if scope else None, **changes)
+    changes["scopes"] = scope.split() if scope else None
+    chosen = {name: value for name, value in changes.items() if value is not None}
+    client = flows.update_client(client_id, **chosen)
     done(
         f"Client {client_id} is updated.",
         {"client_id": client_id, **flows.settings_of(client)},
@@ -149,34 +146,6 @@ def verify_secret(client_id: str, as_json: bool) -> None:
 def delete(client_id: str, as_json: bool) -> None:
     flows.delete_client(client_id)
     done(f"Client {client_id} is deleted.", {"client_id": client_id, "deleted": True}, as_json=as_json)
-
-
-@keys.command("list", help="Every key, those that sign first.")
-@command
-def list_signing_keys(as_json: bool) -> None:
-    rows = [
-        {
-            "kid": key.kid,
-            "alg": key.alg,
-            "state": key.state,
-            "created_at": key.created_at,
-            "activated_at": key.activated_at,
-            "replaced_at": key.replaced_at,
-            "retired_at": key.retired_at,
-        }
-        for key in list_keys()
-    ]
-    show(rows, as_json=as_json, empty="No keys.")
-
-
-@tokens.command(
-    "revoke", help="End every grant of a person: refresh and access tokens; sign-in sessions stay."
-)
-@click.option("--user", "email", required=True, help="The person's e-mail address.")
-@command
-def revoke(email: str, as_json: bool) -> None:
-    sub, ended = revoke_tokens(email=email)
-    done(f"{ended} grant(s) of {email} have ended.", {"sub": sub, "grants_ended": ended}, as_json=as_json)
 
 
 def _whole(client: Client) -> dict[str, Any]:

@@ -1,0 +1,7 @@
+"""Commands of oidc, a file for each noun."""
+
+from services.oidc.cli.clients import clients
+from services.oidc.cli.keys import keys
+from services.oidc.cli.tokens import tokens
+
+COMMANDS = (clients, keys, tokens)
