@@ -9,12 +9,32 @@ from services.oidc.cli import COMMANDS
 from services.oidc.consumers import HANDLERS
 from services.oidc.extensions import limiter, stores
 from services.oidc.flows.keys import ALGORITHMS
+from services.oidc.observing import gauges
 from services.oidc.protocol.grants import OFFERED
 from services.oidc.protocol.keys import keys
-from services.oidc.routes import apps, authorize, consent, discovery, logout, token, userinfo
+from services.oidc.routes import (
+    apps,
+    authorize,
+    consent,
+    discovery,
+    logout,
+    token,
+    userinfo,
+    webfinger,
+)
+from services.oidc.routes.cors import init_cors
 from services.oidc.settings import OIDCSettings
 
-BLUEPRINTS = (authorize.bp, consent.bp, token.bp, userinfo.bp, discovery.bp, logout.bp, apps.bp)
+BLUEPRINTS = (
+    authorize.bp,
+    consent.bp,
+    token.bp,
+    userinfo.bp,
+    discovery.bp,
+    webfinger.bp,
+    logout.bp,
+    apps.bp,
+)
 
 
 def create_app(settings: OIDCSettings | None = None) -> Flask:
@@ -37,7 +57,9 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         handlers=HANDLERS,
         commands=COMMANDS,
         checks={"oidc_keys": oidc_keys},
+        gauges=gauges,
     )
+    init_cors(app)
     metrics = parts_of(app).metrics
     for grant in OFFERED:
         metrics.tokens_issued.labels(grant=grant)
