@@ -53,6 +53,49 @@ def test_consent_is_remembered_per_app_and_scope(
     assert 'id="allow"' in make_client().ask(browser, scope="openid").text, "another app"
 
 
+def test_what_is_new_is_told_apart_from_what_was_allowed_before(
+    browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    client.code(browser, scope="openid email")
+    text = client.ask(browser, scope="openid email phone offline_access").text
+    new, before = text.split('id="allowed-before"')
+    assert "see your phone number" in new
+    assert "see your e-mail address" not in new
+    assert "see your e-mail address" in before
+    assert 'id="keeps-access"' in text, "a line of its own"
+    browser.fill(button="allow")
+    text = client.ask(browser, scope="openid email", prompt="consent").text
+    assert 'id="wishes"' not in text
+    assert "asks again" in text
+    assert 'id="keeps-access"' not in text
+
+
+def test_where_the_app_says_who_runs_it_is_its_own_claim(
+    browser: Browser, person: Session, make_client: Make
+) -> None:
+    client = make_client(
+        client_uri="https://rp.test/?a=1&b='2",
+        policy_uri="https://rp.test/privacy",
+        tos_uri="https://rp.test/terms",
+        logo_uri="https://rp.test/logo.svg",
+    )
+    for text in (client.ask(browser).text, _apps_page(browser)):
+        assert "The app says of itself:" in text
+        for address in (
+            "https://rp.test/?a=1&amp;b=&#39;2",
+            "https://rp.test/privacy",
+            "https://rp.test/terms",
+        ):
+            assert f'<a href="{address}" rel="noopener noreferrer nofollow">' in text
+        assert "logo.svg" not in text, "the browser never asks the app's server"
+        assert f'src="/oauth2/consent/logo/{client.client_id}"' in text
+
+
+def _apps_page(browser: Browser) -> str:
+    browser.fill(button="allow")
+    return str(browser.get("/account/apps").text)
+
+
 def test_prompt_consent_asks_again(browser: Browser, person: Session, client: RelyingParty) -> None:
     client.code(browser)
     assert 'id="allow"' in client.ask(browser, prompt="consent").text

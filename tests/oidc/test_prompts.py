@@ -157,7 +157,7 @@ def test_an_interaction_ends_at_its_first_response(
     app: Flask, browser: Browser, person: Session, client: RelyingParty
 ) -> None:
     client.code(browser)
-    client.send(browser)
+    browser.post("/oauth2/authorize", client.parameters())
     path = browser.location
     assert browser.get(path).status_code == 303
     assert "code=" in browser.location
@@ -177,6 +177,59 @@ def test_an_expired_interaction_leads_back_to_the_app(
         assert page.status_code == 410
         assert 'id="back"' in page.text
         assert "https://rp.test/" in page.text
+
+
+def test_the_way_back_is_where_the_app_begins_a_sign_in_if_it_says_where(
+    browser: Browser, make_client: Callable[..., RelyingParty]
+) -> None:
+    client = make_client(initiate_login_uri="https://rp.test/login?from=id")
+    browser.get(f"/oauth2/authorize/gone.{client.client_id}")
+    assert "https://rp.test/login?from=id&amp;iss=http%3A%2F%2Flocalhost%3A8000" in browser.text
+    client = make_client(client_uri="https://rp.test/home")
+    browser.get(f"/oauth2/authorize/gone.{client.client_id}")
+    assert 'href="https://rp.test/home"' in browser.text
+
+
+def test_default_max_age_is_held_where_the_request_says_nothing(
+    app: Flask, browser: Browser, make_client: Callable[..., RelyingParty]
+) -> None:
+    client = make_client(default_max_age=100)
+    sign_in_copy(browser, app, auth_time=int(time.time()) - 200)
+    client.ask(browser, max_age="1000")
+    assert 'id="allow"' in browser.text
+    client.ask(browser)
+    sent_to_sign_in(browser)
+
+
+def test_a_hint_names_a_person_by_the_number_that_the_app_knows(
+    app: Flask, browser: Browser, person: Session, make_client: Callable[..., RelyingParty]
+) -> None:
+    client = make_client(subject_type="pairwise")
+    id_token = client.tokens(browser)["id_token"]
+    assert "code" in client.answer(browser, prompt="none", id_token_hint=id_token)
+    other = Browser(app)
+    sign_in_copy(other, app)
+    client.ask(other, prompt="none", id_token_hint=id_token)
+    assert refused(other) == "login_required"
+
+
+@pytest.mark.parametrize("display", ["page", "popup", "touch", "wap"])
+def test_every_display_is_the_one_page(
+    browser: Browser, person: Session, client: RelyingParty, display: str
+) -> None:
+    client.ask(browser, display=display, claims_locales="ru fr-CA not!a!tag")
+    assert 'id="allow"' in browser.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [("ru en-GB", "ru en-GB"), ("<b> ru", "ru"), ("a" * 9, None), ("x&continue=/ //evil.test", None)],
+)
+def test_languages_that_are_none_are_left_out(
+    browser: Browser, client: RelyingParty, sent: str, kept: str | None
+) -> None:
+    client.ask(browser, ui_locales=sent)
+    assert sent_to_sign_in(browser).get("ui_locales") == kept
 
 
 def test_an_invented_interaction_is_a_page_too(browser: Browser) -> None:

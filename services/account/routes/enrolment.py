@@ -11,6 +11,7 @@ from libs.guard.keyring import CannotOpen
 from libs.people.access import public
 from libs.people.handover import InvalidTicket, open_ticket
 from libs.service import parts_of
+from libs.web.headers import allow_form_target
 from libs.web.redirects import safe_path
 from services.account.extensions import limiter
 from services.account.flows.enrolment import (
@@ -157,6 +158,9 @@ def _open_step() -> dict[str, Any] | None:
 
 
 def _form(step: dict[str, Any], *, error: str | None = None, strength: Hint | None = None) -> str:
+    target = safe_path(step.get("continue"), "/account")
+    if target.startswith("/oauth2/"):
+        allow_form_target(target)  # the issuer may send the browser straight on to the app
     return render_template(
         "enrolment.html", step=step, error=error, strength=strength, min_length=passwords().min_length
     )

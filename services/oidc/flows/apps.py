@@ -33,6 +33,9 @@ class App:
     last_token_at: datetime | None
     """When it was last given a token; None when it never fetched one, or long ago."""
     is_first_party: bool
+    client_uri: str | None
+    policy_uri: str | None
+    tos_uri: str | None
 
 
 def list_apps(*, sub: str) -> list[App]:
@@ -60,6 +63,9 @@ def list_apps(*, sub: str) -> list[App]:
             Client.client_id,
             Client.name,
             Client.is_first_party,
+            Client.client_uri,
+            Client.policy_uri,
+            Client.tos_uri,
             consents.c.scopes,
             sa.func.least(consents.c.created_at, grants.c.since).label("since"),
             grants.c.last_token_at,
@@ -78,6 +84,9 @@ def list_apps(*, sub: str) -> list[App]:
             since=row.since,
             last_token_at=row.last_token_at,
             is_first_party=row.is_first_party,
+            client_uri=row.client_uri,
+            policy_uri=row.policy_uri,
+            tos_uri=row.tos_uri,
         )
         for row in rows
     ]

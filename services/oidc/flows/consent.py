@@ -10,10 +10,15 @@ from services.oidc.extensions import audit, db
 from services.oidc.models import Consent
 
 
+def allowed_scopes(*, sub: str, client_id: str) -> frozenset[str]:
+    """What the person has allowed the app so far."""
+    row = db.fetch_one(sa.select(Consent.scopes).where(Consent.sub == sub, Consent.client_id == client_id))
+    return frozenset(row.scopes if row is not None else ())
+
+
 def has_consented(*, sub: str, client_id: str, scopes: Iterable[str]) -> bool:
     """Whether the person has allowed the app all of these already."""
-    row = db.fetch_one(sa.select(Consent.scopes).where(Consent.sub == sub, Consent.client_id == client_id))
-    return row is not None and set(scopes) <= set(row.scopes)
+    return set(scopes) <= allowed_scopes(sub=sub, client_id=client_id)
 
 
 def give_consent(*, sub: str, client_id: str, scopes: Iterable[str]) -> None:

@@ -46,6 +46,8 @@ def _everything(sub: str) -> dict[str, Any]:
             Client.name.label("app"),
             Grant.client_id,
             Grant.scope,
+            Grant.resources,
+            Grant.claims_request,
             Grant.sid.label("sign_in_session"),
             Grant.is_offline,
             Grant.auth_time,

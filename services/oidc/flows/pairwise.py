@@ -33,7 +33,11 @@ def session_id_for(client: RegisteredClient, sid: str) -> str:
     if client.subject_type == "public":
         return sid
     code = hmac.new(_secret(), f"sid\0{client.sector}\0{sid}".encode(), hashlib.sha256).digest()
-    return str(uuid.UUID(bytes=code[:16], version=8))
+    # A UUID of version 8 (RFC 9562 §5.8), which Python's own class cannot make before 3.14.
+    value = int.from_bytes(code[:16])
+    value = value & ~(0xF << 76) | 0x8 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
 
 
 def _secret() -> bytes:

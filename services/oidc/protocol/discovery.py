@@ -6,8 +6,9 @@ from functools import cache
 from typing import Any
 
 from libs.web.languages import LANGUAGES
+from services.oidc.flows.clients.metadata import ACR_VALUES
 from services.oidc.flows.clients.registered import SECRET_METHODS
-from services.oidc.protocol.authorization.checks import PROMPTS, RESPONSE_MODES
+from services.oidc.protocol.authorization.checks import DISPLAYS, PROMPTS, RESPONSE_MODES
 from services.oidc.protocol.client_auth import METHODS
 from services.oidc.protocol.grants import OFFERED
 from services.oidc.protocol.pkce import METHODS_SUPPORTED
@@ -36,13 +37,15 @@ def metadata(issuer: str) -> dict[str, Any]:
         "revocation_endpoint_auth_methods_supported": list(METHODS),
         "code_challenge_methods_supported": list(METHODS_SUPPORTED),
         "prompt_values_supported": list(PROMPTS),
+        "acr_values_supported": list(ACR_VALUES),
+        "display_values_supported": list(DISPLAYS),
         "claim_types_supported": ["normal"],
         "claims_supported": [
             *("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid"),
             *STANDARD_CLAIMS,
         ],
         "ui_locales_supported": list(LANGUAGES),
-        "claims_parameter_supported": False,
+        "claims_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": True,

@@ -38,7 +38,7 @@ def _link_or_address() -> str | None:
 @bp.get("/apply")
 @public
 def show_form() -> str:
-    return render_template("apply/form.html", values={}, errors={})
+    return render_template("apply/form.html", values={}, errors={}, way_on=_way_on())
 
 
 @bp.post("/apply")
@@ -50,7 +50,8 @@ def submit() -> ResponseReturnValue:
     try:
         answers = ApplicationForm().load(values)
     except ValidationError as error:
-        return render_template("apply/form.html", values=values, errors=first_errors(error)), 422
+        page = render_template("apply/form.html", values=values, errors=first_errors(error), way_on=_way_on())
+        return page, 422
     flow.submit(
         **answers,
         locale=current_language(),

@@ -10,16 +10,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
+from services.oidc.flows.resources import find_resources, scopes_at
+from services.oidc.protocol.authorization import strength
+from services.oidc.protocol.authorization.claims_request import Unreadable, read_claims_request
+from services.oidc.protocol.claims import may_ask_for
 from services.oidc.protocol.tokens import read_id_token_hint
 from services.oidc.scopes import OFFLINE_ACCESS
 
-PROMPTS = ("none", "login", "consent", "select_account")
-RESPONSE_MODES = ("query",)
+PROMPTS = ("none", "login", "consent", "select_account", "create")
+RESPONSE_MODES = ("query", "fragment", "form_post")
+DISPLAYS = ("page", "popup", "touch", "wap")
+"""All are one page that fits every screen."""
+REPEATABLE = "resource"
+"""The one parameter that may come several times (RFC 8707 §2)."""
 MAX_REQUEST_LENGTH = 12_000
 """Characters of all parameters together; what is kept of a request has to stay small."""
 MAX_HINT_LENGTH = 320
 """Characters of a login_hint: an address is never longer."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z")
+MAX_LANGUAGES_LENGTH = 100
+"""Characters of a ui_locales; it travels in addresses."""
 _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
@@ -36,20 +47,35 @@ class AuthorizationRequest:
     """A request on its way down the list; the checks fill in what they have proven."""
 
     parameters: dict[str, str]
-    """Each that was sent, without empty ones (RFC 6749 §3.1)."""
+    """Each that was sent, without empty ones (RFC 6749 §3.1); several resources with blanks between them."""
     repeated: frozenset[str]
     issuer: str
     client: RegisteredClient = None  # type: ignore[assignment]  # set by the first check
     redirect_uri: str = ""
     may_redirect: bool = False
+    response_mode: str = "query"
+    """The default of `code` (OAuth 2.0 Multiple Response Types §2.1) until another one is proven to be offered."""
     scopes: list[str] = field(default_factory=list)
+    resources: list[str] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     max_age: int | None = None
-    hint_sub: str | None = None
+    acr_values: list[str] = field(default_factory=list)
+    """How strong the sign-in should be, best first."""
+    is_acr_essential: bool = False
+    claims_request: dict[str, list[str]] | None = None
+    """Claims that the client may ask for by name, as the grant keeps them."""
+    named_subs: list[str] | None = None
+    """As whom alone the person may be signed in, by the numbers that this client knows; None: anybody."""
 
     @property
     def state(self) -> str | None:
         return None if "state" in self.repeated else self.parameters.get("state")
+
+    @property
+    def ui_locales(self) -> str | None:
+        """The languages asked for, those that are well-formed (BCP 47); nobody is refused for one."""
+        sent = (self.parameters.get("ui_locales") or "")[:MAX_LANGUAGES_LENGTH].split()
+        return " ".join(tag for tag in sent if _LANGUAGE_TAG.match(tag)) or None
 
     def get(self, name: str) -> str | None:
         return self.parameters.get(name)
@@ -88,6 +114,16 @@ def redirect_uri_is_registered(request: AuthorizationRequest) -> None:
     request.may_redirect = True
 
 
+def response_mode_is_offered(request: AuthorizationRequest) -> None:
+    """How every answer from here on goes; an error about it goes by the default."""
+    mode = request.get("response_mode")
+    if mode is None or "response_mode" in request.repeated:
+        return
+    if mode not in RESPONSE_MODES:
+        raise Refused("invalid_request", "This response_mode is not supported.")
+    request.response_mode = mode
+
+
 def no_parameter_is_repeated(request: AuthorizationRequest) -> None:
     """RFC 6749 §3.1."""
     if request.repeated:
@@ -103,12 +139,6 @@ def response_type_is_code(request: AuthorizationRequest) -> None:
         raise Refused("unsupported_response_type", "The only response_type is code.")
     if not request.client.check_response_type(response_type):
         raise Refused("unauthorized_client", "The client is not registered for this response_type.")
-
-
-def response_mode_is_offered(request: AuthorizationRequest) -> None:
-    mode = request.get("response_mode")
-    if mode is not None and mode not in RESPONSE_MODES:
-        raise Refused("invalid_request", "This response_mode is not supported.")
 
 
 def no_request_object(request: AuthorizationRequest) -> None:
@@ -128,6 +158,28 @@ def scope_is_allowed(request: AuthorizationRequest) -> None:
     if not request.client.check_grant_type("refresh_token"):
         asked = [word for word in asked if word != OFFLINE_ACCESS]
     request.scopes = asked
+
+
+def resources_are_registered(request: AuthorizationRequest) -> None:
+    """RFC 8707 §2: known here, and something to this client. Scopes of other resources are dropped.
+
+    The token response then says which scopes are left (RFC 6749 §3.3).
+    """
+    wanted = list(dict.fromkeys((request.get("resource") or "").split()))
+    if not wanted:
+        return
+    registered = find_resources()
+    for identifier in wanted:
+        resource = registered.get(identifier)
+        if resource is None:
+            raise Refused("invalid_target", "This resource is not registered.", identifier[:200])
+        if resource.scopes and not request.client.scopes & set(resource.scopes):
+            detail = f"the client has no scope of {identifier[:200]}"
+            raise Refused("invalid_target", "The client is not registered for this resource.", detail)
+    request.resources = wanted
+    request.scopes = scopes_at(request.scopes, resources=wanted)
+    if not request.scopes:
+        raise Refused("invalid_scope", "No scope that was asked for means anything at this resource.")
 
 
 def pkce_is_s256(request: AuthorizationRequest) -> None:
@@ -153,9 +205,17 @@ def prompt_is_offered(request: AuthorizationRequest) -> None:
     request.prompts = prompts
 
 
+def display_is_known(request: AuthorizationRequest) -> None:
+    display = request.get("display")
+    if display is not None and display not in DISPLAYS:
+        raise Refused("invalid_request", "This display is not supported.")
+
+
 def max_age_is_a_number(request: AuthorizationRequest) -> None:
+    """Else what the client is registered with (Registration §2)."""
     text = request.get("max_age")
     if text is None:
+        request.max_age = request.client.default_max_age
         return
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise Refused("invalid_request", "The max_age must be a number of seconds.")
@@ -175,7 +235,39 @@ def id_token_hint_is_ours(request: AuthorizationRequest) -> None:
     claims = read_id_token_hint(hint, issuer=request.issuer)
     if claims is None or claims.get("aud") != request.client.client_id:
         raise Refused("invalid_request", "The id_token_hint is not an ID token of this client.")
-    request.hint_sub = claims["sub"]
+    request.named_subs = [claims["sub"]]
+
+
+def claims_are_readable(request: AuthorizationRequest) -> None:
+    """Core §5.5: what of it the client may have, who must be signed in, and how strongly.
+
+    `acr_values` and what the client is registered with are voluntary; the parameter says more than they do.
+    """
+    request.acr_values = strength.known((request.get("acr_values") or "").split())
+    text = request.get("claims")
+    if text is not None and "openid" in request.scopes:
+        try:
+            asked = read_claims_request(text)
+        except Unreadable as error:
+            raise Refused("invalid_request", str(error)) from error
+        if asked.subs is not None:
+            known = request.named_subs
+            if known is not None and not set(known) & set(asked.subs):
+                raise Refused("invalid_request", "The id_token_hint and claims name different people.")
+            request.named_subs = known or asked.subs
+        if asked.is_acr_essential:
+            request.acr_values, request.is_acr_essential = strength.known(asked.acr_values), True
+            if not request.acr_values:
+                raise Refused("unmet_authentication_requirements", "No such acr is offered.")
+        elif asked.acr_values:
+            request.acr_values = strength.known(asked.acr_values)
+        names = {
+            member: [name for name in names if may_ask_for(request.client, name)]
+            for member, names in asked.names.items()
+        }
+        request.claims_request = {member: found for member, found in names.items() if found} or None
+    if not request.acr_values:
+        request.acr_values = list(request.client.default_acr_values)
 
 
 CHECKS: tuple[Callable[[AuthorizationRequest], Any], ...] = (
@@ -183,16 +275,19 @@ CHECKS: tuple[Callable[[AuthorizationRequest], Any], ...] = (
     client_is_known,
     redirect_uri_is_registered,
     # From here on the client is told.
+    response_mode_is_offered,
     no_parameter_is_repeated,
     response_type_is_code,
-    response_mode_is_offered,
     no_request_object,
     scope_is_allowed,
+    resources_are_registered,
     pkce_is_s256,
     prompt_is_offered,
+    display_is_known,
     max_age_is_a_number,
     login_hint_is_short,
     id_token_hint_is_ours,
+    claims_are_readable,
 )
 
 

@@ -11,6 +11,7 @@ from typing import Self
 import redis
 
 from services.oidc.protocol.authorization.checks import AuthorizationRequest
+from services.oidc.scopes import SCOPE_OF_CLAIM
 from services.oidc.settings import OIDCSettings
 
 
@@ -22,13 +23,18 @@ class Interaction:
     redirect_uri: str
     is_redirect_uri_sent: bool
     """Whether the client named it, and must name it again at the token endpoint."""
+    response_mode: str = "query"
     scopes: list[str]
+    resources: list[str] = field(default_factory=list)
+    claims_request: dict[str, list[str]] | None = None
     state: str | None = field(repr=False)
     nonce: str | None = field(repr=False)
     code_challenge: str | None
     prompts: list[str]
     max_age: int | None
-    hint_sub: str | None
+    acr_values: list[str] = field(default_factory=list)
+    is_acr_essential: bool = False
+    named_subs: list[str] | None = None
     login_hint: str | None = field(repr=False)
     ui_locales: str | None
     created_at: int
@@ -36,6 +42,10 @@ class Interaction:
     """Set when the person was sent to sign in: what the new sign-in must be at least as young as."""
     chosen_sid: str | None = None
     """The session that the person chose on account's page, where the request wanted them to."""
+    is_acr_asked: bool = False
+    """Whether the person was sent to sign in more strongly: once, whatever comes of it."""
+    is_apply_shown: bool = False
+    """Whether the person was sent to apply, which `prompt=create` asks for."""
 
     @classmethod
     def of(cls, request: AuthorizationRequest) -> Self:
@@ -43,17 +53,28 @@ class Interaction:
             client_id=request.client.client_id,
             redirect_uri=request.redirect_uri,
             is_redirect_uri_sent=request.get("redirect_uri") is not None,
+            response_mode=request.response_mode,
             scopes=request.scopes,
+            resources=request.resources,
+            claims_request=request.claims_request,
             state=request.state,
             nonce=request.get("nonce"),
             code_challenge=request.get("code_challenge"),
             prompts=request.prompts,
             max_age=request.max_age,
-            hint_sub=request.hint_sub,
+            acr_values=request.acr_values,
+            is_acr_essential=request.is_acr_essential,
+            named_subs=request.named_subs,
             login_hint=request.get("login_hint"),
-            ui_locales=request.get("ui_locales"),
+            ui_locales=request.ui_locales,
             created_at=int(time.time()),
         )
+
+    @property
+    def consent_scopes(self) -> list[str]:
+        """What the person is asked to allow: the scopes, and those that open the claims asked for by name."""
+        opened = (SCOPE_OF_CLAIM[name] for names in (self.claims_request or {}).values() for name in names)
+        return list(dict.fromkeys([*self.scopes, *opened]))
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
