@@ -18,7 +18,7 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 
 # A name that says its value is a secret. Ids of secrets (key ids, session ids) are not.
 _SECRET_NAME = re.compile(
-    r"password|passwd|secret|token(?!_(type|kind|lifetime|endpoint))|authorization|cookie|assertion|verifier"
+    r"password|passwd|secret|token(?!_(type|kind|lifetime|endpoint|format|sign))|authorization|cookie|assertion|verifier"
     r"|private|credential|(^|user_|device_|recovery_|backup_|one_time_)codes?$|^[th]?otp$|sealed|ticket|api_?key",
     re.IGNORECASE,
 )

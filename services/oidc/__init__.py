@@ -18,6 +18,7 @@ from services.oidc.routes import (
     consent,
     discovery,
     logout,
+    register,
     token,
     userinfo,
     webfinger,
@@ -34,6 +35,7 @@ BLUEPRINTS = (
     webfinger.bp,
     logout.bp,
     apps.bp,
+    register.bp,
 )
 
 

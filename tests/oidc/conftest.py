@@ -1,13 +1,16 @@
 """Clients, relying parties and signed-in browsers for oidc's tests."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from libs.people.sessions import Session
+from libs.service import parts_of
 from tests.conftest import sign_in_copy
+from tests.oidc.documents_server import DocumentsServer, serving_documents
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
 from tests.pages import Browser
 
@@ -63,3 +66,28 @@ def client(make_client: Callable[..., RelyingParty]) -> RelyingParty:
 @pytest.fixture
 def public_client(make_client: Callable[..., RelyingParty]) -> RelyingParty:
     return make_client(auth_method="none")
+
+
+@pytest.fixture
+def with_settings(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Other settings for the app, until the test ends."""
+
+    def change(**settings: Any) -> None:
+        parts = parts_of(app)
+        monkeypatch.setattr(parts, "settings", dataclasses.replace(parts.settings, **settings))
+
+    return change
+
+
+@pytest.fixture
+def documents(with_settings: Callable[..., None]) -> Iterator[DocumentsServer]:
+    """Where clients keep their documents, which the app may reach."""
+    with_settings(OUTBOUND_ALLOWED_HOSTS=("127.0.0.1",))
+    with serving_documents() as server:
+        yield server
+
+
+@pytest.fixture
+def is_open(with_settings: Callable[..., None]) -> None:
+    """Anybody may register."""
+    with_settings(REGISTRATION="open")

@@ -90,6 +90,19 @@ def a_block(operator: Operator) -> dict[str, str]:
     return {"BLOCK_ID": json.loads(operator.command("account", *added))["id"]}
 
 
+def a_client(operator: Operator) -> dict[str, str]:
+    made = (
+        "clients",
+        "create",
+        "--name",
+        "Billing",
+        "--redirect-uri",
+        "https://billing.example.com/callback",
+    )
+    client = json.loads(operator.command("oidc", *made, "--json"))
+    return {"CLIENT_ID": client["client_id"], "CLIENT_SECRET": client["client_secret"]}
+
+
 def is_lifted(operator: Operator, said: str) -> None:
     assert "198.51.100.0/24" not in operator.command("account", "blocks", "list")
 
@@ -99,6 +112,7 @@ def a_request(operator: Operator) -> dict[str, str]:
     return {"REQUEST_ID": answer.headers["X-Request-ID"]}
 
 
+THREE = "3. Check OIDC client configuration"
 HEADER = r"created_at +\| email +\| ip_address +\| success +\| failure_reason"
 
 EXPECTED = {
@@ -138,6 +152,22 @@ EXPECTED = {
     "6. Let somebody in who has lost every second factor / 1": Expected(
         (rf"Removed .* of {MEMBER}, who is signed out everywhere and told by mail",), signed_in, is_signed_out
     ),
+    f"{THREE} / 1": Expected(
+        (
+            r"client_id +\| name +\| auth_method +\| redirect_uris +\| scopes",
+            r"Billing .*https://billing\.example\.com/callback +\| openid, profile, email",
+        ),
+        a_client,
+    ),
+    f"{THREE} / 2": Expected(
+        (r"^require_pkce: True", r"^secrets: since .*, last used never", r"^Nothing is weak\."), a_client
+    ),
+    f"{THREE} / 3": Expected((r"The secret is right\.",), a_client),
+    f"{THREE} / 4": Expected((r"^client_secret: \S{43}$",), a_client),
+    f"{THREE} / 5": Expected((r"Client \S+ is updated\.",), a_client),
+    f"{THREE} / 6": Expected((r"Client \S+ is updated\.",), a_client),
+    f"{THREE} / 7": Expected((r"billing: created \(not done: --dry-run\)", r"name: Billing")),
+    f"{THREE} / 8": Expected((r"^token: \S{43}$", r"Partner's portal +\| holds")),
     "High authentication failure rate / 1": Expected(
         (r"failure_reason +\| count", r"bad_password +\| [1-9]"), failed_once
     ),

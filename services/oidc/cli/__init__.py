@@ -2,6 +2,7 @@
 
 from services.oidc.cli.clients import clients
 from services.oidc.cli.keys import keys
+from services.oidc.cli.registration_tokens import registration_tokens
 from services.oidc.cli.tokens import tokens
 
-COMMANDS = (clients, keys, tokens)
+COMMANDS = (clients, keys, registration_tokens, tokens)

@@ -15,7 +15,7 @@ from services.oidc.protocol.pkce import METHODS_SUPPORTED
 from services.oidc.scopes import SCOPES, STANDARD_CLAIMS
 
 
-def metadata(issuer: str) -> dict[str, Any]:
+def metadata(issuer: str, *, clients_may_register: bool) -> dict[str, Any]:
     """What a client needs to know of this issuer."""
     return {
         "issuer": issuer,
@@ -26,6 +26,7 @@ def metadata(issuer: str) -> dict[str, Any]:
         "introspection_endpoint": f"{issuer}/oauth2/introspect",
         "revocation_endpoint": f"{issuer}/oauth2/revoke",
         "end_session_endpoint": f"{issuer}/oauth2/logout",
+        **({"registration_endpoint": f"{issuer}/oauth2/register"} if clients_may_register else {}),
         "scopes_supported": list(SCOPES),
         "response_types_supported": ["code"],
         "response_modes_supported": list(RESPONSE_MODES),
@@ -53,7 +54,8 @@ def metadata(issuer: str) -> dict[str, Any]:
 
 
 @cache
-def document(issuer: str) -> tuple[bytes, str]:
+def document(issuer: str, *, clients_may_register: bool) -> tuple[bytes, str]:
     """The metadata as bytes, and their ETag."""
-    body = json.dumps(metadata(issuer), separators=(",", ":")).encode()
+    found = metadata(issuer, clients_may_register=clients_may_register)
+    body = json.dumps(found, separators=(",", ":")).encode()
     return body, hashlib.sha256(body).hexdigest()[:32]

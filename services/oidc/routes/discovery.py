@@ -17,7 +17,9 @@ answer_in_json(bp)
 @public
 def metadata() -> Response:
     """OpenID Connect Discovery §4, RFC 8414 §3."""
-    return _prepared(*document(parts_of(current_app).settings.PUBLIC_URL))
+    settings = parts_of(current_app).settings
+    may_register = settings.REGISTRATION != "closed"
+    return _prepared(*document(settings.PUBLIC_URL, clients_may_register=may_register))
 
 
 @bp.get("/.well-known/jwks.json")

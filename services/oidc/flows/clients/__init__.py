@@ -2,20 +2,16 @@
 
 from services.oidc.flows.clients.changing import (
     DEFAULT_SCOPES,
-    SECRET_OVERLAP,
     USUAL,
     ClientChanged,
     CreatedClient,
-    UnknownClient,
+    change_client,
     create_client,
-    delete_client,
     ensure_client,
-    get_client,
-    list_clients,
-    rotate_secret,
     update_client,
-    verify_secret,
 )
+from services.oidc.flows.clients.ending import delete_client
+from services.oidc.flows.clients.finding import UnknownClient, get_client, list_clients
 from services.oidc.flows.clients.metadata import (
     BY_METADATA,
     BY_NAME,
@@ -24,6 +20,7 @@ from services.oidc.flows.clients.metadata import (
     Setting,
     settings_of,
 )
+from services.oidc.flows.clients.secrets import SECRET_OVERLAP, rotate_secret, verify_secret
 
 __all__ = [
     "BY_METADATA",
@@ -37,6 +34,7 @@ __all__ = [
     "InvalidClient",
     "Setting",
     "UnknownClient",
+    "change_client",
     "create_client",
     "delete_client",
     "ensure_client",

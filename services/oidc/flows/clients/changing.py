@@ -1,28 +1,28 @@
-"""Clients: made, changed, given secrets, deleted; by staff, by command, by the launcher."""
+"""Clients: made, changed; by staff, by command, by file, by themselves, by the launcher."""
 
 import copy
-import hmac
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-import sqlalchemy as sa
 from flask_babel import lazy_gettext
 
-from libs.database import utcnow
-from libs.guard.single_use import digest, make
+from libs.guard.single_use import digest
 from libs.web.problems import Problem
 from services.oidc.extensions import audit, db
-from services.oidc.flows.clients.metadata import (
-    BY_NAME,
-    InvalidClient,
-    check,
-    settings_of,
-    tidy,
-    unique,
+from services.oidc.flows import keys
+from services.oidc.flows.clients.ending import end_what_it_was_given
+from services.oidc.flows.clients.finding import lock_client
+from services.oidc.flows.clients.metadata import BY_NAME, check, settings_of, tidy, unique
+from services.oidc.flows.clients.registered import SECRET_METHODS, forget
+from services.oidc.flows.clients.secrets import first_secret, secret_after
+from services.oidc.flows.clients.sectors import (
+    ABOUT,
+    Sector,
+    check_sector,
+    fetch_sector,
+    fetch_sector_for,
 )
-from services.oidc.flows.clients.registered import CLIENT_ID, SECRET_METHODS, forget
 from services.oidc.models import Client, ClientSecret
 
 DEFAULT_SCOPES = ("openid", "profile", "email")
@@ -53,14 +53,8 @@ USUAL: Mapping[str, Any] = {
     "frontchannel_logout_session_required": False,
 }
 """What a client is unless something else is chosen; what is not here is None."""
-SECRET_OVERLAP = timedelta(days=1)
-"""How long the secret before the newest goes on working, unless told otherwise."""
-
-
-class UnknownClient(Problem):
-    """No client has this id."""
-
-    status, slug, title = 404, "unknown-client", lazy_gettext("There is no client with this id")
+SIGNED_WITH = ("id_token_signed_response_alg", "userinfo_signed_response_alg", "access_token_signing_alg")
+"""The settings that name an algorithm of ours."""
 
 
 class ClientChanged(Problem):
@@ -71,22 +65,10 @@ class ClientChanged(Problem):
 
 @dataclass(frozen=True)
 class CreatedClient:
-    """A new client and, this once, its secret; a public client has none."""
+    """A client and, this once, the secret that was made for it, where it needed one."""
 
     client: Client
     secret: str | None
-
-
-def create_client(**settings: Any) -> CreatedClient:
-    """Register a client: settings by their names in metadata.SETTINGS, the others as usual. Raises InvalidClient."""
-    client = Client(**{**usual(), **{name: tidy(name, value) for name, value in settings.items()}})
-    check(client)
-    with db.transaction() as session:
-        session.add(client)
-        secret = _add_secret(client) if client.auth_method in SECRET_METHODS else None
-        session.flush()
-        audit.record("client.created", target=f"client:{client.client_id}", after=settings_of(client))
-    return CreatedClient(client, secret)
 
 
 def usual() -> dict[str, Any]:
@@ -94,82 +76,112 @@ def usual() -> dict[str, Any]:
     return copy.deepcopy(dict(USUAL))
 
 
-def update_client(client_id: str, *, expected: Collection[int] | None = None, **changes: Any) -> Client:
-    """Change what is named; None clears what can be None, and leaves the rest as it is.
-
-    `expected` are the versions that the change was made for. Raises UnknownClient, InvalidClient, ClientChanged.
-    """
+def create_client(**settings: Any) -> CreatedClient:
+    """Register a client: settings by their names in metadata.SETTINGS, the others as usual. Raises InvalidClient."""
+    client = new_client(settings)
+    sector = fetch_sector(client.sector_identifier_uri)
     with db.transaction() as session:
-        client = _lock(session, client_id)
-        if expected is not None and client.version not in expected:
-            raise ClientChanged
-        before = settings_of(client)
-        # Read before the changes: a query after them would send them to the database unchecked.
-        has_secret = bool(client.secrets)
-        for name, value in changes.items():
-            if value is not None or BY_NAME[name].is_optional:
-                setattr(client, name, tidy(name, value))
-        with session.no_autoflush:
-            if client.auth_method in SECRET_METHODS and not has_secret:
-                raise InvalidClient(errors={"auth_method": lazy_gettext("A public client stays public.")})
-            check(client)
-        after = settings_of(client)
-        changed = {name for name in after if after[name] != before[name]}
-        if changed:
-            client.version += 1
-            audit.record(
-                "client.updated",
-                target=f"client:{client_id}",
-                before={name: before[name] for name in changed},
-                after={name: after[name] for name in changed},
-            )
-        session.flush()
-        db.after_commit(lambda: forget(client_id))
+        secret = add_client(session, client, sector=sector)
+    return CreatedClient(client, secret)
+
+
+def new_client(settings: Mapping[str, Any], **more: Any) -> Client:
+    """A client that is in no database yet, checked; `more` are columns that nobody chooses. Raises InvalidClient."""
+    chosen = {name: tidy(name, value) for name, value in settings.items()}
+    client = Client(**{**usual(), **chosen, **more})
+    check(client)
     return client
 
 
-def rotate_secret(client_id: str, *, overlap: timedelta = SECRET_OVERLAP) -> str:
-    """Give the client a new secret; the one before works on for `overlap`, any older one ends now.
+def add_client(
+    session: Any, client: Client, *, sector: Sector | None, secret_digest: str | None = None
+) -> str | None:
+    """Keep a new client, with the secret of this hash or one that is made and returned. Raises InvalidClient."""
+    check_sector(client, sector)
+    session.add(client)
+    secret = None
+    if secret_digest is not None:
+        client.secrets.append(ClientSecret(digest=secret_digest))
+    else:
+        secret = first_secret(client)
+    session.flush()
+    ensure_keys(client)
+    audit.record("client.created", target=f"client:{client.client_id}", after=settings_of(client))
+    client_id = client.client_id
+    db.after_commit(lambda: forget(client_id))
+    return secret
 
-    Raises UnknownClient, InvalidClient for a public client.
+
+def update_client(client_id: str, *, expected: Collection[int] | None = None, **changes: Any) -> Client:
+    """Change what is named; None clears what can be None, and leaves the rest as it is.
+
+    `expected` are the versions that the change was made for. A client that from now on proves itself by a secret gets
+    none here (change_client makes it, rotate_secret later); one that no longer does loses those it had.
+    Raises UnknownClient, InvalidClient, ClientChanged.
     """
+    sector = fetch_sector_for(client_id, changes)
     with db.transaction() as session:
-        client = _lock(session, client_id)
-        if client.auth_method not in SECRET_METHODS:
-            raise InvalidClient(lazy_gettext("This client has no secret: it proves itself in another way."))
-        now = utcnow()
-        until = now + overlap
-        *older, newest = sorted(client.secrets, key=lambda secret: secret.created_at)
-        for secret in older:
-            client.secrets.remove(secret)
-        newest.expires_at = min(newest.expires_at or until, until)
-        if newest.expires_at <= now:
-            client.secrets.remove(newest)
-        text = _add_secret(client)
-        audit.record(
-            "client.secret_rotated", target=f"client:{client_id}", after={"earlier_secret_ends_at": until}
-        )
-        db.after_commit(lambda: forget(client_id))
-    return text
+        client = lock_client(session, client_id)
+        if expected is not None and client.version not in expected:
+            raise ClientChanged
+        apply_changes(session, client, changes, sector=sector)
+    return client
 
 
-def verify_secret(client_id: str, *, secret: str) -> bool:
-    """Whether the client would be let in with this secret now. Raises UnknownClient."""
-    client = get_client(client_id)
-    now, offered = utcnow(), digest(secret)
-    return any(
-        hmac.compare_digest(offered, known.digest) and (known.expires_at is None or known.expires_at > now)
-        for known in client.secrets
+def change_client(
+    client_id: str, *, expected: Collection[int] | None = None, **changes: Any
+) -> CreatedClient:
+    """The same, and a first secret where the client now needs one and has none."""
+    sector = fetch_sector_for(client_id, changes)
+    with db.transaction() as session:
+        client = lock_client(session, client_id)
+        if expected is not None and client.version not in expected:
+            raise ClientChanged
+        changed = apply_changes(session, client, changes, sector=sector)
+        secret = secret_after(changed, client)
+        session.flush()
+    return CreatedClient(client, secret)
+
+
+def apply_changes(
+    session: Any, client: Client, changes: Mapping[str, Any], *, sector: Sector | None
+) -> dict[str, tuple[Any, Any]]:
+    """Change a client that is locked. Returns what was and is, by setting. Raises InvalidClient."""
+    before = settings_of(client)
+    with session.no_autoflush:  # a query in between would send them to the database unchecked
+        for name, value in changes.items():
+            if value is not None or BY_NAME[name].is_optional:
+                setattr(client, name, tidy(name, value))
+        check(client)
+        after = settings_of(client)
+        changed = {name: (before[name], after[name]) for name in after if after[name] != before[name]}
+        if set(ABOUT) & set(changed):
+            check_sector(client, sector)
+        if "auth_method" in changed and client.auth_method not in SECRET_METHODS:
+            client.secrets.clear()
+    if not changed:
+        return {}
+    client.version += 1
+    client_id = client.client_id
+    audit.record(
+        "client.updated",
+        target=f"client:{client_id}",
+        before={name: values[0] for name, values in changed.items()},
+        after={name: values[1] for name, values in changed.items()},
     )
+    session.flush()
+    ensure_keys(client)
+    if "is_enabled" in changed and not client.is_enabled:
+        end_what_it_was_given(client_id)
+    db.after_commit(lambda: forget(client_id))
+    return changed
 
 
-def delete_client(client_id: str) -> None:
-    """Remove the client with its secrets, consents, grants and tokens. Raises UnknownClient."""
-    with db.transaction() as session:
-        client = _lock(session, client_id)
-        audit.record("client.deleted", target=f"client:{client_id}", before=settings_of(client))
-        session.delete(client)
-        db.after_commit(lambda: forget(client_id))
+def ensure_keys(client: Client) -> None:
+    """See that what the client has chosen can be signed, before it asks."""
+    ensure = getattr(keys, "ensure_algorithms", None)
+    if ensure is not None and client.is_enabled:
+        ensure(getattr(client, name) for name in SIGNED_WITH)
 
 
 def ensure_client(
@@ -216,29 +228,3 @@ def ensure_client(
         audit.record("client.ensured", target=f"client:{client_id}", before=before, after=after)
         db.after_commit(lambda: forget(client_id))
     return True
-
-
-def get_client(client_id: str) -> Client:
-    """The client, enabled or not. Raises UnknownClient."""
-    client = db.session.get(Client, client_id) if CLIENT_ID.match(client_id) else None
-    if client is None:
-        raise UnknownClient
-    return client
-
-
-def list_clients() -> list[Client]:
-    """All clients by name."""
-    return list(db.session.scalars(sa.select(Client).order_by(sa.func.lower(Client.name), Client.client_id)))
-
-
-def _lock(session: Any, client_id: str) -> Client:
-    client = session.get(Client, client_id, with_for_update=True) if CLIENT_ID.match(client_id) else None
-    if client is None:
-        raise UnknownClient
-    return client
-
-
-def _add_secret(client: Client) -> str:
-    text, hashed = make()
-    client.secrets.append(ClientSecret(digest=hashed, created_at=utcnow()))
-    return text
