@@ -79,6 +79,13 @@ STAFF_PAGES = (
         "notification.messages",
     ),
     StaffPage(
+        "/admin/clients/logouts",
+        lazy_gettext("Logouts"),
+        lazy_gettext("Apps that are told when somebody signs out, and those that could not be."),
+        ("support",),
+        "oidc.logouts",
+    ),
+    StaffPage(
         "/admin/events/account",
         lazy_gettext("Events"),
         lazy_gettext("What the services told one another, and what could not be handled."),

@@ -64,7 +64,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """`make run` on a folder of its own."""
-    house = House(tmp_path_factory.mktemp("house")).start()
+    # Apps of the tests listen on this machine.
+    house = House(tmp_path_factory.mktemp("house"), OUTBOUND_ALLOWED_HOSTS="127.0.0.1").start()
     yield house
     house.stop()
 

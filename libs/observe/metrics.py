@@ -45,6 +45,9 @@ class Metrics:
             "id_oidc_token_failed", "Token requests of known clients that failed", "grant", "error"
         )
         self.unknown_clients = counter("id_oidc_unknown_client", "Token requests of clients nobody knows")
+        self.logouts_sent = counter(
+            "id_oidc_logout_sent", "Logout tokens sent to clients, by result", "result"
+        )
         self.rate_limit_triggered = counter("id_rate_limit_triggered", "Requests refused by a limit", "scope")
         self.emails_sent = counter("id_email_sent", "Mail deliveries tried, by result", "result")
         self.pool_connections = Gauge(

@@ -1,10 +1,15 @@
 """Headers that every page carries: CSP without unsafe-inline, no framing, no sniffing, HSTS over https."""
 
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
 from flask import Flask, Response, g, request
 
 from libs.settings import Settings
 
 HSTS = "max-age=31536000; includeSubDomains"
+_ORIGIN = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")
 
 
 def allow_form_target(target: str) -> None:
@@ -13,6 +18,17 @@ def allow_form_target(target: str) -> None:
     Browsers hold a form's redirects to form-action too, so `'self'` would break the way back to the client.
     """
     g.csp_form_action = None
+
+
+def allow_frames(urls: Iterable[str]) -> list[str]:
+    """Let this page frame the origins of these addresses, and nothing else. Returns the addresses that are so allowed.
+
+    An origin with a character that would mean something in a policy is none.
+    """
+    allowed = {url: "{0.scheme}://{0.netloc}".format(urlsplit(url)) for url in urls}
+    allowed = {url: origin for url, origin in allowed.items() if _ORIGIN.match(origin)}
+    g.csp_frame_src = " ".join(sorted(set(allowed.values())))
+    return list(allowed)
 
 
 def init_headers(app: Flask, settings: Settings) -> None:
@@ -32,6 +48,8 @@ def init_headers(app: Flask, settings: Settings) -> None:
         ]
         if g.get("csp_form_action", "'self'") is not None:
             policy.append("form-action 'self'")
+        if g.get("csp_frame_src"):
+            policy.append(f"frame-src {g.csp_frame_src}")
         headers = response.headers
         headers.setdefault("Content-Security-Policy", "; ".join(policy))
         headers.setdefault("X-Content-Type-Options", "nosniff")

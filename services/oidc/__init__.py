@@ -8,6 +8,7 @@ from services.oidc import tasks as _tasks  # noqa: F401  declares them
 from services.oidc.cli import COMMANDS
 from services.oidc.consumers import HANDLERS
 from services.oidc.extensions import limiter, stores
+from services.oidc.flows import logouts as logout_deliveries
 from services.oidc.flows.keys import ALGORITHMS
 from services.oidc.observing import gauges
 from services.oidc.protocol.grants import OFFERED
@@ -18,6 +19,7 @@ from services.oidc.routes import (
     consent,
     discovery,
     logout,
+    logouts,
     register,
     token,
     userinfo,
@@ -34,6 +36,7 @@ BLUEPRINTS = (
     discovery.bp,
     webfinger.bp,
     logout.bp,
+    logouts.bp,
     apps.bp,
     register.bp,
 )
@@ -60,9 +63,12 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         commands=COMMANDS,
         checks={"oidc_keys": oidc_keys},
         gauges=gauges,
+        waiting=lambda: {"logouts": logout_deliveries.count_parked()},
     )
     init_cors(app)
     metrics = parts_of(app).metrics
+    for result in logout_deliveries.RESULTS:
+        metrics.logouts_sent.labels(result=result)
     for grant in OFFERED:
         metrics.tokens_issued.labels(grant=grant)
         for error in ("invalid_grant", "invalid_client"):

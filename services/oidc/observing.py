@@ -6,11 +6,13 @@ from flask import current_app
 
 from libs.observe.metrics import GaugeSamples
 from libs.service import parts_of
+from services.oidc.flows import logouts
 from services.oidc.flows.clearing import CLEANUP_KEY, table_sizes
 
 
 def gauges() -> GaugeSamples:
-    """How large each table is; when the janitor last came to the end of its work, once it has."""
+    """Logouts that are not delivered; how large each table is; when the janitor last came to the end of its work."""
+    yield from logouts.gauges()
     for table, rows, size in table_sizes():
         yield (
             "id_table_rows",

@@ -2,9 +2,22 @@
 
 from services.oidc.extensions import tasks
 from services.oidc.flows.clearing import clear_old_rows
+from services.oidc.protocol import backchannel_logout
 
 
 @tasks.task
 def clear_expired() -> None:
     """Forget codes, grants, tokens, refusals and deliveries that can serve nobody any more, in bounded batches."""
     clear_old_rows()
+
+
+@tasks.task
+def send_logouts() -> None:
+    """Tell clients that somebody signed out; queued by whatever ends a sign-in."""
+    backchannel_logout.send_due()
+
+
+@tasks.task
+def sweep_logouts() -> None:
+    """Every 5 s: what is due again, and what no task announced."""
+    backchannel_logout.send_due()

@@ -177,7 +177,8 @@ def test_scheduled_tasks_exist_in_exactly_one_service(make_app) -> None:  # type
 
 
 QUEUED_BY_FLOWS = {
-    "notification.deliver": "once for each mail, when it is asked for and when the sweep finds it due"
+    "notification.deliver": "once for each mail, when it is asked for and when the sweep finds it due",
+    "oidc.send_logouts": "once a sign-in ends that clients are told of, so that none waits for the sweep",
 }
 SENT_BY_OTHERS = {"receive_event", "confirm_events"}
 

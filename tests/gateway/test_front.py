@@ -95,6 +95,7 @@ def test_admin_shows_each_role_its_own_pages(app: Flask, browser_of: Callable[..
         "/admin/users/blocks",
         "/admin/login-events",
         "/admin/messages",
+        "/admin/clients/logouts",
         "/admin/events/account",
     }
     assert shown["admin"] >= shown["reviewer"] | shown["support"]

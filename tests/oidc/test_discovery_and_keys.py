@@ -37,6 +37,14 @@ def test_the_metadata_holds_under_both_specifications(app: Flask) -> None:
     assert openid["authorization_response_iss_parameter_supported"] is True
 
 
+def test_logout_stands_in_the_metadata(app: Flask) -> None:
+    openid = get(app, PATHS[0]).json
+    for channel in ("backchannel", "frontchannel"):
+        assert openid[f"{channel}_logout_supported"] is True
+        assert openid[f"{channel}_logout_session_supported"] is True
+    assert openid["end_session_endpoint"] == f"{ORIGIN}/oauth2/logout"
+
+
 def test_every_endpoint_named_is_there_under_the_issuer(app: Flask) -> None:
     metadata = get(app, PATHS[0]).json
     routes = {str(rule) for rule in app.url_map.iter_rules()}

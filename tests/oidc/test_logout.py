@@ -129,6 +129,79 @@ def test_a_hint_that_proves_nothing_leads_to_the_question_and_nowhere_else(
         assert handed_over(app, browser)["return_to"] == "/oauth2/logout/done", wrong
 
 
+def test_a_pairwise_hint_names_the_person_as_the_app_knows_them(
+    app: Flask, browser: Browser, person: Session, make_client: Make
+) -> None:
+    client = make_client(post_logout_redirect_uris=[GOODBYE], subject_type="pairwise")
+    id_token = client.tokens(browser)["id_token"]
+    leave(browser, id_token_hint=id_token, post_logout_redirect_uri=GOODBYE)
+    assert handed_over(app, browser)["sid"] == person.sid
+    browser.set_cookie(sessions.cookie_name(parts_of(app).settings), sessions.make_secret())
+    leave(browser, id_token_hint=id_token)
+    assert handed_over(app, browser)["sid"] is None, "account knows no session by that number"
+
+
+def two_accounts(app: Flask, browser: Browser, first: Session) -> Session:
+    """Somebody else signs in beside them, and is the current one."""
+    name = sessions.cookie_name(parts_of(app).settings)
+    before = browser.cookie(name)
+    second = sign_in_copy(browser, app)
+    browser.set_cookie(name, f"{browser.cookie(name)}.{before}")
+    return second
+
+
+def test_of_several_accounts_the_one_that_the_hint_names_is_signed_out(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    id_token = client.tokens(browser)["id_token"]
+    current = two_accounts(app, browser, person)
+    leave(browser, id_token_hint=id_token)
+    assert handed_over(app, browser)["sid"] == person.sid
+    leave(browser)
+    assert current.claims["email"] in browser.text
+    browser.fill(button="sign-out")
+    assert handed_over(app, browser)["sid"] == current.sid
+
+
+def test_a_logout_hint_chooses_whom_the_question_is_about(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    two_accounts(app, browser, person)
+    for hint in (person.claims["email"], person.sub, person.sid):
+        leave(browser, client_id=client.client_id, logout_hint=hint)
+        assert person.claims["email"] in browser.text
+        browser.fill(button="sign-out")
+        assert handed_over(app, browser)["sid"] == person.sid
+
+
+def test_the_answer_is_about_the_account_that_the_page_named(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    leave(browser, client_id=client.client_id)
+    two_accounts(app, browser, person)
+    browser.fill(button="sign-out")
+    assert handed_over(app, browser)["sid"] == person.sid
+
+
+def test_a_named_session_whose_copy_is_missing_is_accounts_to_find(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    id_token = client.tokens(browser)["id_token"]
+    browser.set_cookie(sessions.cookie_name(parts_of(app).settings), sessions.make_secret())
+    leave(browser, id_token_hint=id_token)
+    content = handed_over(app, browser)
+    assert (content["sid"], content["is_hint"]) == (person.sid, True)
+
+
+def test_the_language_goes_along_to_the_last_word(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    leave(browser, id_token_hint=client.tokens(browser)["id_token"], ui_locales="ru")
+    assert browser.query()["ui_locales"] == "ru"
+    come_back(app, browser)
+    assert 'lang="ru"' in browser.text
+
+
 def test_a_hint_about_somebody_else_asks(
     app: Flask, browser: Browser, person: Session, client: RelyingParty
 ) -> None:

@@ -74,6 +74,27 @@ with app.app_context():
             breaker.call(fail)
 """
 
+PARK_A_LOGOUT = """
+from services.oidc import create_app
+from services.oidc.extensions import db
+from services.oidc.flows.clients import create_client
+from services.oidc.models import LogoutDelivery
+
+app = create_app()
+with app.app_context(), db.transaction() as session:
+    made = create_client(
+        name="Calendar", redirect_uris=["https://app.test/cb"], backchannel_logout_uri="https://app.test/logout"
+    )
+    row = LogoutDelivery(
+        client_id=made.client.client_id, sub="s", cause="disabled", state="parked", attempts=60,
+        last_error="not reached",
+    )
+    session.add(row)
+    session.flush()
+    logout_id = str(row.id)
+print("LOGOUT_ID", logout_id)
+"""
+
 
 class Operator:
     """Whoever has the runbook open, and the member whom it is about."""
@@ -141,6 +162,15 @@ class Operator:
             subprocess.run(
                 command, cwd=ROOT, env=environ, stdout=output, stderr=output, check=True, timeout=60
             )
+
+    def park_a_logout(self) -> dict[str, str]:
+        """An app was away for a day when somebody signed out."""
+        command = [sys.executable, "-c", PARK_A_LOGOUT]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.house.environ, capture_output=True, text=True, check=True, timeout=60
+        )
+        name, value = done.stdout.splitlines()[-1].split()
+        return {name: value}
 
     # The member's way in, as far as a block needs it; each step is made once.
 

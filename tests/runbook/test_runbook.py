@@ -191,6 +191,15 @@ EXPECTED = {
     "Circuit breaker open for OAuth provider / 2": Expected(
         (r"github_oauth is closed; it was open\.",), Operator.break_github
     ),
+    "Apps that do not hear of sign-outs / 1": Expected(
+        (r"last_error", r"Calendar +\|.*\| parked +\| 60 +\| not reached"), Operator.park_a_logout
+    ),
+    "Apps that do not hear of sign-outs / 2": Expected(
+        (r"[1-9]\d* logout\(s\) are on their way again\.",), Operator.park_a_logout
+    ),
+    "Apps that do not hear of sign-outs / 3": Expected(
+        (r"1 logout\(s\) are on their way again\.",), Operator.park_a_logout
+    ),
     "Clear expired sessions / 1": Expected((r"Deleted \d+ session\(s\)\.",)),
     "Appendix: useful commands / 1": Expected((r'^\{.*"service": "account"',)),
     "Appendix: useful commands / 2": Expected((r'"path": "/login", "status": 200',), a_request),

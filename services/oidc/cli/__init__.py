@@ -2,7 +2,8 @@
 
 from services.oidc.cli.clients import clients
 from services.oidc.cli.keys import keys
+from services.oidc.cli.logouts import logouts
 from services.oidc.cli.registration_tokens import registration_tokens
 from services.oidc.cli.tokens import tokens
 
-COMMANDS = (clients, keys, registration_tokens, tokens)
+COMMANDS = (clients, keys, logouts, registration_tokens, tokens)

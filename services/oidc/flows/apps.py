@@ -11,6 +11,7 @@ from libs.database import utcnow
 from libs.observe.logs import get_logger
 from libs.web.problems import Problem
 from services.oidc.extensions import audit, db
+from services.oidc.flows.logouts import tell_clients
 from services.oidc.models import Client, Consent, Grant, RefreshToken, Subject
 
 log = get_logger("OIDC.apps")
@@ -103,7 +104,7 @@ def is_living() -> list[sa.ColumnElement[bool]]:
 
 
 def withdraw(*, sub: str, client_id: str) -> str:
-    """Take everything back from an app: consent, grants, tokens; sign-in sessions stay.
+    """Take everything back from an app: consent, grants, tokens, and tell it; sign-in sessions stay.
 
     As docs/architecture.md section 15 has it. Returns its name. Raises UnknownApp, for what was withdrawn already too.
     """
@@ -115,12 +116,9 @@ def withdraw(*, sub: str, client_id: str) -> str:
             .where(Consent.sub == sub, Consent.client_id == client_id)
             .returning(Consent.scopes)
         ).scalar_one_or_none()
-        found = (
-            sa.select(Grant.id)
-            .where(Grant.sub == sub, Grant.client_id == client_id, Grant.ended_at.is_(None))
-            .order_by(Grant.id)
-            .with_for_update()
-        )
+        its = [Grant.sub == sub, Grant.client_id == client_id]
+        tell_clients(*its, sub=sub, cause="consent_withdrawn", is_session=False)
+        found = sa.select(Grant.id).where(*its, Grant.ended_at.is_(None)).order_by(Grant.id).with_for_update()
         ended = session.execute(
             sa.update(Grant)
             .where(Grant.id.in_(found.scalar_subquery()))

@@ -9,6 +9,7 @@ from libs.observe.logs import get_logger
 from libs.people import denials
 from libs.service import parts_of
 from services.oidc.extensions import audit, db
+from services.oidc.flows.logouts import tell_clients
 from services.oidc.flows.subjects import bury_subject
 from services.oidc.models import Consent, Grant
 
@@ -21,6 +22,8 @@ def erase(*, sub: str) -> None:
     with db.transaction() as session:
         # First, and by its row's lock: a code being issued now is found below or finds this.
         bury_subject(sub=sub, before=int(utcnow().timestamp()) + 1)
+        # What was told when the person left is not told again; a delivery holds nothing but the sub.
+        tell_clients(Grant.sub == sub, sub=sub, cause="erased", is_session=False)
         gone = {
             name: len(session.execute(sa.delete(model).where(model.sub == sub).returning(model.sub)).all())
             for name, model in (("consents", Consent), ("grants", Grant))

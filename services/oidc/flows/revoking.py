@@ -15,6 +15,7 @@ from libs.people import denials
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.oidc.extensions import audit, db, outbox
+from services.oidc.flows.logouts import tell_clients
 from services.oidc.flows.subjects import find_sub_by_email, remember_revocation
 from services.oidc.models import Consent, Grant
 
@@ -59,22 +60,24 @@ def end_stolen_family(grant_id: uuid.UUID, *, sub: str, client_id: str) -> None:
 
 
 def end_access(*, sub: str, sids: list[str] | None, cause: str, not_before: int) -> int:
-    """Do what account's access_revoked asks, as far as its cause goes. Returns how many grants ended.
+    """Do what account's access_revoked asks, as far as its cause goes, and tell clients. Returns how many grants ended.
 
     `not_before` is epoch seconds: with `sids` None, what came of a sign-in after it stays, so that an event
     that arrives late does not end it. A session named in `sids` is over for good.
     """
-    which = [Grant.sub == sub, Grant.ended_at.is_(None)]
+    made_before = Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC)
     if sids is None:
         # By the sign-in too: its last grant may be a moment younger than the event.
-        made_before = Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC)
-        which.append(sa.or_(made_before, Grant.auth_time < not_before))
-    elif cause in ENDS_ONE_SESSION:
-        which += [Grant.sid.in_(sids), ~Grant.is_offline]
+        over = [Grant.sub == sub, sa.or_(made_before, Grant.auth_time < not_before)]
+        ending = over
     else:
-        # "All others": what these sessions made, and whatever outlives sessions.
-        outliving = sa.and_(Grant.is_offline, Grant.created_at < datetime.fromtimestamp(not_before + 1, UTC))
-        which.append(sa.or_(Grant.sid.in_(sids), outliving))
+        over = [Grant.sub == sub, Grant.sid.in_(sids)]
+        if cause in ENDS_ONE_SESSION:
+            ending = [*over, ~Grant.is_offline]
+        else:
+            # "All others": what these sessions made, and whatever outlives sessions.
+            outliving = sa.and_(Grant.is_offline, made_before)
+            ending = [Grant.sub == sub, sa.or_(Grant.sid.in_(sids), outliving)]
     with db.transaction() as session:
         if sids is None:
             # First, and by its row's lock: a code being issued now is found below or finds this.
@@ -86,8 +89,10 @@ def end_access(*, sub: str, sids: list[str] | None, cause: str, not_before: int)
                     Consent.updated_at < datetime.fromtimestamp(not_before + 1, UTC),
                 )
             )
+        tell_clients(*over, sub=sub, cause=cause, is_session=sids is not None)
         # Locked in one order: two events about one person must not wait for each other.
-        found = sa.select(Grant.id).where(*which).order_by(Grant.id).with_for_update()
+        living = [*ending, Grant.ended_at.is_(None)]
+        found = sa.select(Grant.id).where(*living).order_by(Grant.id).with_for_update()
         ended = session.execute(
             sa.update(Grant)
             .where(Grant.id.in_(found.scalar_subquery()))
@@ -109,6 +114,7 @@ def revoke_tokens(*, email: str) -> tuple[str, int]:
         sub = find_sub_by_email(email)
         if sub is None:
             raise UnknownPerson
+        tell_clients(Grant.sub == sub, sub=sub, cause="tokens_revoked", is_session=False)
         ended = session.execute(
             sa.update(Grant)
             .where(Grant.sub == sub, Grant.ended_at.is_(None))

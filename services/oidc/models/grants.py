@@ -64,6 +64,8 @@ class Grant(db.Model):  # type: ignore[name-defined]
     """The absolute end of everything that came of it."""
     ended_at: Mapped[datetime | None] = mapped_column(Timestamp)
     end_cause: Mapped[str | None] = mapped_column(sa.Text)
+    told_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """When its client was last to be told that the sign-in it came of is over (flows/logouts), if ever."""
 
 
 class RefreshToken(db.Model):  # type: ignore[name-defined]

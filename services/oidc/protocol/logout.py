@@ -3,15 +3,22 @@
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from services.oidc.flows.clients.registered import find_client
+from libs.people.sessions import Session
+from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.flows.logout import Departure
+from services.oidc.flows.pairwise import session_id_for, subject_for
 from services.oidc.protocol.tokens import read_id_token_hint
+
+LONGEST_LOCALES = 100
+LONGEST_HINT = 320
+"""As long as an e-mail address may be."""
 
 
 def read_wish(parameters: Mapping[str, str], *, repeated: bool, issuer: str) -> Departure:
     """Read a request. A hint that is not ours, or is another client's, proves nothing and redirects nowhere."""
+    ui_locales = parameters.get("ui_locales", "")[:LONGEST_LOCALES] or None
     if repeated:
-        return Departure(client_id=None, sub=None, sid=None, redirect_uri=None)
+        return Departure(ui_locales=ui_locales)
     hint = parameters.get("id_token_hint")
     claims = read_id_token_hint(hint, issuer=issuer) if hint else None
     named = parameters.get("client_id")
@@ -20,7 +27,7 @@ def read_wish(parameters: Mapping[str, str], *, repeated: bool, issuer: str) -> 
     )
     client = None if is_contradictory else find_client(claims["aud"] if claims else named)
     if client is None:
-        return Departure(client_id=None, sub=None, sid=None, redirect_uri=None)
+        return Departure(ui_locales=ui_locales)
     target = parameters.get("post_logout_redirect_uri")
     if target not in client.post_logout_redirect_uris:
         target = None
@@ -31,5 +38,30 @@ def read_wish(parameters: Mapping[str, str], *, repeated: bool, issuer: str) -> 
         client_id=client.client_id,
         sub=claims["sub"] if claims else None,
         sid=claims.get("sid") if claims else None,
+        logout_hint=parameters.get("logout_hint", "")[:LONGEST_HINT] or None,
         redirect_uri=target,
+        ui_locales=ui_locales,
     )
+
+
+def who_leaves(departure: Departure, client: RegisteredClient | None, held: list[Session]) -> Session | None:
+    """Of the accounts that a browser is signed in to, the one that the client's ID token names.
+
+    The person counts, and the session where one person is there twice: whoever signed in anew since then is meant too.
+    """
+    if client is None or departure.sub is None:
+        return None
+    theirs = [one for one in held if subject_for(client, one.sub) == departure.sub]
+    exact = [one for one in theirs if session_id_for(client, one.sid) == departure.sid]
+    return next(iter(exact or theirs), None)
+
+
+def who_is_asked(departure: Departure, client: RegisteredClient | None, held: list[Session]) -> Session:
+    """The account that the question is about: that of the `logout_hint`, else the current one."""
+    for one in held:
+        known_as = [one.claims.get("email")]
+        if client is not None:
+            known_as += [subject_for(client, one.sub), session_id_for(client, one.sid)]
+        if departure.logout_hint is not None and departure.logout_hint in known_as:
+            return one
+    return held[0]

@@ -58,6 +58,8 @@ def upgrade() -> None:
     sa.Column('state', sa.Text(), nullable=False),
     sa.Column('attempts', sa.Integer(), nullable=False),
     sa.Column('next_attempt_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('holds_client', sa.Boolean(), nullable=False),
+    sa.Column('give_up_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('last_error', sa.Text(), nullable=True),
     sa.Column('correlation_id', sa.Text(), nullable=True),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
@@ -67,7 +69,8 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_logout_deliveries'))
     )
     op.create_index('ix_logout_deliveries_client_id_id', 'logout_deliveries', ['client_id', 'id'], unique=False)
-    op.create_index('ix_logout_deliveries_due', 'logout_deliveries', ['next_attempt_at'], unique=False, postgresql_where=sa.text("state IN ('queued', 'sending')"))
+    op.create_index('ix_logout_deliveries_due', 'logout_deliveries', ['client_id', 'next_attempt_at'], unique=False, postgresql_where=sa.text("state IN ('queued', 'sending')"))
+    op.create_index('ix_logout_deliveries_parked', 'logout_deliveries', ['id'], unique=False, postgresql_where=sa.text("state = 'parked'"))
     op.create_table('resources',
     sa.Column('identifier', sa.Text(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
@@ -137,6 +140,7 @@ def upgrade() -> None:
     op.add_column('grants', sa.Column('kind', sa.Text(), server_default='authorization_code', nullable=False))
     op.add_column('grants', sa.Column('resources', postgresql.ARRAY(sa.Text()), server_default='{}', nullable=False))
     op.add_column('grants', sa.Column('claims_request', postgresql.JSONB(astext_type=sa.Text()), nullable=True))
+    op.add_column('grants', sa.Column('told_at', sa.DateTime(timezone=True), nullable=True))
     op.create_check_constraint(op.f('ck_grants_kind'), 'grants', "kind IN ('authorization_code', 'device_code')")
     op.create_index('ix_grants_ended_at', 'grants', ['ended_at'], unique=False, postgresql_where=sa.text('ended_at IS NOT NULL'))
     op.create_index('ix_grants_expires_at', 'grants', ['expires_at'], unique=False)
@@ -148,6 +152,7 @@ def downgrade() -> None:
     op.drop_index('ix_grants_expires_at', table_name='grants')
     op.drop_index('ix_grants_ended_at', table_name='grants', postgresql_where=sa.text('ended_at IS NOT NULL'))
     op.drop_constraint(op.f('ck_grants_kind'), 'grants', type_='check')
+    op.drop_column('grants', 'told_at')
     op.drop_column('grants', 'claims_request')
     op.drop_column('grants', 'resources')
     op.drop_column('grants', 'kind')
@@ -196,6 +201,7 @@ def downgrade() -> None:
     op.drop_table('access_tokens')
     op.drop_index(op.f('ix_resources_client_id'), table_name='resources')
     op.drop_table('resources')
+    op.drop_index('ix_logout_deliveries_parked', table_name='logout_deliveries', postgresql_where=sa.text("state = 'parked'"))
     op.drop_index('ix_logout_deliveries_due', table_name='logout_deliveries', postgresql_where=sa.text("state IN ('queued', 'sending')"))
     op.drop_index('ix_logout_deliveries_client_id_id', table_name='logout_deliveries')
     op.drop_table('logout_deliveries')
