@@ -72,6 +72,12 @@ STAFF_PAGES = (
         ("support",),
     ),
     StaffPage(
+        "/admin/clients",
+        lazy_gettext("Apps"),
+        lazy_gettext("What signs people in here, what it may do, and why it was refused."),
+        ("support",),
+    ),
+    StaffPage(
         "/admin/messages",
         lazy_gettext("Mail"),
         lazy_gettext("What was sent to whom, and what did not arrive."),

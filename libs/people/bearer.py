@@ -43,6 +43,8 @@ API_SCOPES: dict[str, Any] = {
     "me": lazy_gettext("see and change your account here, and where you are signed in"),
     "users:read": lazy_gettext("see everybody's accounts, as far as your role allows it"),
     "users:write": lazy_gettext("change everybody's accounts, as far as your role allows it"),
+    "clients:read": lazy_gettext("see the apps that sign people in here, as far as your role allows it"),
+    "clients:write": lazy_gettext("register and change apps, as far as your role allows it"),
 }
 """The scopes of our own APIs in the words of a question to a person, in the order in which they are asked."""
 OWN_SCOPES = frozenset({"me"})

@@ -16,15 +16,20 @@ from services.oidc.protocol.keys import keys
 from services.oidc.routes import (
     apps,
     authorize,
+    client_settings,
+    clients,
     consent,
     discovery,
     logout,
     logouts,
+    refusals,
     register,
+    resources,
     token,
     userinfo,
     webfinger,
 )
+from services.oidc.routes.api import API
 from services.oidc.routes.cors import init_cors
 from services.oidc.settings import OIDCSettings
 
@@ -39,6 +44,10 @@ BLUEPRINTS = (
     logouts.bp,
     apps.bp,
     register.bp,
+    clients.bp,
+    client_settings.bp,
+    resources.bp,
+    refusals.bp,
 )
 
 
@@ -59,6 +68,7 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         limiter=limiter,
         stores=stores,
         blueprints=BLUEPRINTS,
+        api=API,
         handlers=HANDLERS,
         commands=COMMANDS,
         checks={"oidc_keys": oidc_keys},
@@ -66,6 +76,8 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         waiting=lambda: {"logouts": logout_deliveries.count_parked()},
     )
     init_cors(app)
+    # Our own API finds our keys here, without an event to ourselves.
+    parts_of(app).issuer_keys = keys
     metrics = parts_of(app).metrics
     for result in logout_deliveries.RESULTS:
         metrics.logouts_sent.labels(result=result)

@@ -45,8 +45,7 @@ def deliver_keys(account_app: Flask, oidc_app: Flask) -> None:
 
 def bearing(app: Flask, oidc_app: Flask, person: Any, scope: str = "me", **changes: Any) -> Program:
     """The program of a person, or with None a client that acts for itself."""
-    from services.oidc.protocol.keys import keys
-    from services.oidc.protocol.tokens import ACCESS_TOKEN_ALG, _sign
+    from services.oidc.protocol.tokens import sign
 
     now = int(time.time())
     claims = {
@@ -64,10 +63,10 @@ def bearing(app: Flask, oidc_app: Flask, person: Any, scope: str = "me", **chang
         **changes,
     }
     with oidc_app.app_context():
-        token = _sign(
+        token = sign(
             {name: value for name, value in claims.items() if value is not None},
-            keys.signing_key(ACCESS_TOKEN_ALG),
-            "at+jwt",
+            alg="ES256",
+            token_type="at+jwt",
         )
     return Program(app, token)
 

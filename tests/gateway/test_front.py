@@ -94,6 +94,7 @@ def test_admin_shows_each_role_its_own_pages(app: Flask, browser_of: Callable[..
         "/admin/users",
         "/admin/users/blocks",
         "/admin/login-events",
+        "/admin/clients",
         "/admin/messages",
         "/admin/clients/logouts",
         "/admin/events/account",

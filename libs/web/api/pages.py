@@ -27,6 +27,7 @@ class Cursor(fields.Field[tuple[Any, ...]]):
 
     KINDS: dict[type, Callable[[str], Any]] = {
         int: int,
+        str: str,
         uuid.UUID: uuid.UUID,
         datetime: datetime.fromisoformat,
     }

@@ -29,4 +29,5 @@ def expected_versions() -> Collection[int] | None:
         raise NoPrecondition
     if request.if_match.star_tag:
         return None
-    return [int(tag) for tag in request.if_match.as_set() if re.fullmatch(r"[0-9]{1,9}", tag)]
+    # An empty tag (`""`) is read as None.
+    return [int(tag) for tag in request.if_match.as_set() if tag and re.fullmatch(r"[0-9]{1,9}", tag)]

@@ -53,6 +53,8 @@ class Client(db.Model):  # type: ignore[name-defined]
         sa.CheckConstraint(
             "auth_method <> 'none' OR (require_pkce AND rotate_refresh_tokens)", name="public_client"
         ),
+        # For lists, newest first.
+        sa.Index("ix_clients_created_at_client_id", "created_at", "client_id"),
     )
 
     client_id: Mapped[str] = mapped_column(sa.Text, primary_key=True, default=_new_client_id)
@@ -154,7 +156,9 @@ class Resource(db.Model):  # type: ignore[name-defined]
 
     __tablename__ = "resources"
 
-    identifier: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    """For addresses of ours: a URI cannot stand in a path."""
+    identifier: Mapped[str] = mapped_column(sa.Text, unique=True)
     """Its absolute URI, as clients name it and as tokens are addressed to it."""
     name: Mapped[str] = mapped_column(sa.Text)
     scopes: Mapped[dict[str, str]] = mapped_column(JSONB, default=dict)
@@ -163,6 +167,8 @@ class Resource(db.Model):  # type: ignore[name-defined]
         sa.ForeignKey("clients.client_id", ondelete="SET NULL"), index=True
     )
     """As whom the API introspects the tokens that are addressed to it."""
+    version: Mapped[int] = mapped_column(default=1)
+    """Grows with each change."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow, onupdate=utcnow)
 

@@ -7,6 +7,7 @@ from libs.observe.logs import get_logger
 from libs.people.access import protocol
 from libs.service import parts_of
 from services.oidc.extensions import db, limiter
+from services.oidc.flows.refusals import remember
 from services.oidc.protocol.client_auth import UnknownClientError
 from services.oidc.protocol.grants import OFFERED
 from services.oidc.protocol.keys import keys
@@ -82,4 +83,10 @@ def _count() -> None:
         grant=grant,
         error=error.error,
         reason=error.get_error_description(),
+    )
+    remember(
+        endpoint="token",
+        client_id=client.client_id if client else None,
+        error=error.error,
+        description=error.get_error_description(),
     )

@@ -72,14 +72,17 @@ def upgrade() -> None:
     op.create_index('ix_logout_deliveries_due', 'logout_deliveries', ['client_id', 'next_attempt_at'], unique=False, postgresql_where=sa.text("state IN ('queued', 'sending')"))
     op.create_index('ix_logout_deliveries_parked', 'logout_deliveries', ['id'], unique=False, postgresql_where=sa.text("state = 'parked'"))
     op.create_table('resources',
+    sa.Column('id', sa.Uuid(), nullable=False),
     sa.Column('identifier', sa.Text(), nullable=False),
     sa.Column('name', sa.Text(), nullable=False),
     sa.Column('scopes', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('client_id', sa.Text(), nullable=True),
+    sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['client_id'], ['clients.client_id'], name=op.f('fk_resources_client_id_clients'), ondelete='SET NULL'),
-    sa.PrimaryKeyConstraint('identifier', name=op.f('pk_resources'))
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_resources')),
+    sa.UniqueConstraint('identifier', name=op.f('uq_resources_identifier'))
     )
     op.create_index(op.f('ix_resources_client_id'), 'resources', ['client_id'], unique=False)
     op.create_table('access_tokens',
@@ -133,6 +136,7 @@ def upgrade() -> None:
     op.add_column('clients', sa.Column('registered_with', sa.Uuid(), nullable=True))
     op.add_column('clients', sa.Column('version', sa.Integer(), server_default='1', nullable=False))
     op.create_unique_constraint(op.f('uq_clients_registration_token_digest'), 'clients', ['registration_token_digest'])
+    op.create_index('ix_clients_created_at_client_id', 'clients', ['created_at', 'client_id'], unique=False)
     op.drop_constraint(op.f('ck_clients_auth_method'), 'clients', type_='check')
     op.create_check_constraint(op.f('ck_clients_auth_method'), 'clients', "auth_method IN ('client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none')")
     op.create_check_constraint(op.f('ck_clients_subject_type'), 'clients', "subject_type IN ('public', 'pairwise')")
@@ -156,6 +160,7 @@ def downgrade() -> None:
     op.drop_column('grants', 'claims_request')
     op.drop_column('grants', 'resources')
     op.drop_column('grants', 'kind')
+    op.drop_index('ix_clients_created_at_client_id', table_name='clients')
     op.drop_constraint(op.f('uq_clients_registration_token_digest'), 'clients', type_='unique')
     op.drop_constraint(op.f('ck_clients_access_token_format'), 'clients', type_='check')
     op.drop_constraint(op.f('ck_clients_subject_type'), 'clients', type_='check')

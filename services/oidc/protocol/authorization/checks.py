@@ -27,6 +27,8 @@ MAX_REQUEST_LENGTH = 12_000
 """Characters of all parameters together; what is kept of a request has to stay small."""
 MAX_HINT_LENGTH = 320
 """Characters of a login_hint: an address is never longer."""
+MAX_SHOWN_LENGTH = 400
+"""Characters of an address that a reason shows."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z")
 MAX_LANGUAGES_LENGTH = 100
@@ -300,5 +302,6 @@ def first_difference(sent: str, registered: tuple[str, ...]) -> str:
 
     if not registered:
         return "the client has no redirect_uri"
-    place = max(common(known) for known in registered)
-    return f"redirect_uri differs from the registered one at character {place + 1}"
+    nearest = max(registered, key=common)
+    addresses = f"sent {sent[:MAX_SHOWN_LENGTH]}, registered {nearest[:MAX_SHOWN_LENGTH]}"
+    return f"redirect_uri differs from the registered one at character {common(nearest) + 1}: {addresses}"
