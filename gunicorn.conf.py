@@ -15,6 +15,8 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 threads = int(os.environ.get("WEB_THREADS") or 8)
 # Longer than nginx keeps its idle connections, so that nginx never writes into one that is being closed here.
 keepalive = 75
+# As long as gunicorn allows: a signed authorization request comes in the address, and the usual 4094 cut some off.
+limit_request_line = 8190
 # Kubernetes kills after 30 seconds.
 graceful_timeout = 25
 # Our apps log each request themselves, without its query.

@@ -88,7 +88,7 @@ def read_token(
         return None
     try:
         claims = jwt.decode(text, key.jwk, algorithms=[key.alg]).claims
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError, RecursionError):
         return None
     if not isinstance(claims, dict) or claims.get("iss") != issuer:
         return None

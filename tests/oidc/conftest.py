@@ -12,6 +12,7 @@ from libs.service import parts_of
 from tests.conftest import sign_in_copy
 from tests.oidc.documents_server import DocumentsServer, serving_documents
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
+from tests.oidc.signing_party import ClientSite, SigningParty, make_key, public
 from tests.pages import Browser
 
 ALL_SCOPES = ("openid", "profile", "email", "phone", "address", "offline_access")
@@ -66,6 +67,39 @@ def client(make_client: Callable[..., RelyingParty]) -> RelyingParty:
 @pytest.fixture
 def public_client(make_client: Callable[..., RelyingParty]) -> RelyingParty:
     return make_client(auth_method="none")
+
+
+@pytest.fixture
+def site(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientSite]:
+    """A client's own web server, from which we may fetch although it is on loopback."""
+    from services.oidc.protocol import client_documents
+
+    monkeypatch.setattr(client_documents, "_failed_at", type(client_documents._failed_at)())
+    parts = parts_of(app)
+    opened = dataclasses.replace(parts.settings, OUTBOUND_ALLOWED_HOSTS=("127.0.0.1",))
+    monkeypatch.setattr(parts, "settings", opened)
+    running = ClientSite()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make_signer(make_client: Callable[..., RelyingParty]) -> Callable[..., SigningParty]:
+    """Registers clients with keys of their own; without arguments one that proves itself by private_key_jwt."""
+
+    def make(*, alg: str = "ES256", key: Any = None, **settings: Any) -> SigningParty:
+        key = key or make_key(alg)
+        if "jwks_uri" not in settings:
+            settings.setdefault("jwks", public(key))
+        party = make_client(**{"auth_method": "private_key_jwt", **settings})
+        return SigningParty(**vars(party), key=key, alg=alg)
+
+    return make
+
+
+@pytest.fixture
+def signer(make_signer: Callable[..., SigningParty]) -> SigningParty:
+    return make_signer()
 
 
 @pytest.fixture

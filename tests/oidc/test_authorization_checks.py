@@ -35,11 +35,18 @@ def told(browser: Browser) -> dict[str, str]:
 
 def test_the_order_of_the_checks_is_the_one_that_security_was_read_in() -> None:
     names = [check.__name__ for check in checks.CHECKS]
-    assert names[:3] == ["request_is_readable", "client_is_known", "redirect_uri_is_registered"]
+    assert names[:5] == [
+        "request_is_readable",
+        "client_is_known",
+        "pushed_request_is_found",
+        "request_object_is_valid",
+        "redirect_uri_is_registered",
+    ]
     assert (
         names.index("response_type_is_code") < names.index("scope_is_allowed") < names.index("pkce_is_s256")
     )
     assert names.index("pkce_is_s256") < names.index("prompt_is_offered")
+    assert names[-1] == "pushed_request_is_used_once"
 
 
 @pytest.mark.parametrize(
@@ -136,8 +143,6 @@ def test_only_a_native_clients_loopback_port_may_vary(
         ({"response_mode": ["fragment", "query"]}, "invalid_request"),
         ({"display": "hologram"}, "invalid_request"),
         ({"claims": "{"}, "invalid_request"),
-        ({"request": "eyJhbGciOiJub25lIn0.e30."}, "request_not_supported"),
-        ({"request_uri": "https://evil.test/request"}, "request_uri_not_supported"),
         ({"registration": "{}"}, "registration_not_supported"),
         ({"scope": None}, "invalid_scope"),
         ({"scope": "openid admin"}, "invalid_scope"),

@@ -14,6 +14,7 @@ from flask import Flask
 from libs.people.sessions import Session
 from libs.service import connect_redis, parts_of
 from tests.oidc.relying_party import RelyingParty, error_of
+from tests.oidc.signing_party import SigningParty
 from tests.pages import Browser
 
 
@@ -137,3 +138,22 @@ def test_with_the_database_away_clients_get_json_and_retry_after(
     finally:
         engines[None] = real
     assert client.refresh(tokens["refresh_token"]).status_code == 200
+
+
+def test_what_must_not_be_replayed_gets_a_prompt_503(
+    no_redis: Callable[[], None], signer: SigningParty, client: RelyingParty, browser: Browser
+) -> None:
+    """Pushed requests, and assertions: whether one was used before, nobody can say."""
+    request_uri = client.post("/oauth2/par", client.parameters()).json["request_uri"]
+    no_redis()
+    for path in ("/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/par"):
+        began = time.monotonic()
+        answer = signer.post(path, {"grant_type": "refresh_token", "refresh_token": "x", "token": "x"})
+        assert error_of(answer) == (503, "temporarily_unavailable"), path
+        assert int(answer.headers["Retry-After"]) > 0
+        assert time.monotonic() - began < 3
+    assert error_of(client.post("/oauth2/par", client.parameters())) == (503, "temporarily_unavailable")
+    began = time.monotonic()
+    client.send(browser, request_uri=request_uri)
+    assert browser.status == 503
+    assert time.monotonic() - began < 3

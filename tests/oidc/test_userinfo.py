@@ -1,16 +1,12 @@
 """userinfo answers the bearer of a living access token of ours, and refuses everything that only looks like one."""
 
-import base64
-import hmac
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
-from joserfc import jwe, jwt
-from joserfc.jwk import ECKey, RSAKey
+from joserfc import jwt
 from werkzeug.test import TestResponse
 
 from libs.people.sessions import Session
@@ -118,98 +114,6 @@ def test_an_expired_token_is_refused(
     real = time.time
     monkeypatch.setattr(tokens.time, "time", lambda: real() + 601)
     assert is_refused(bearing(app, token))
-
-
-def segment(value: Any) -> str:
-    content = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
-
-
-def tricks(app: Flask, token: str) -> dict[str, str]:
-    """Everything people do to JWTs, made from a right one."""
-    from services.oidc.protocol.keys import keys
-
-    head, body, signature = token.split(".")
-    header = json.loads(base64.urlsafe_b64decode(head + "=="))
-    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
-    with app.app_context():
-        es256, rs256 = keys.signing_key("ES256"), keys.signing_key("RS256")
-    own = ECKey.generate_key("P-256")
-    public_pem = es256.jwk.as_pem(private=False)
-
-    def signed(key: Any, alg: str, **changes: Any) -> str:
-        wanted = {**header, "alg": alg, **changes}
-        return jwt.encode({k: v for k, v in wanted.items() if v is not None}, claims, key, algorithms=[alg])
-
-    def hmac_signed(secret: bytes) -> str:
-        # By hand: joserfc refuses to confuse the two kinds of key.
-        signed_part = f"{segment({**header, 'alg': 'HS256'})}.{body}"
-        return f"{signed_part}.{segment(hmac.digest(secret, signed_part.encode(), 'sha256'))}"
-
-    def resigned(claims: dict[str, Any]) -> str:
-        return jwt.encode(header, claims, es256.jwk, algorithms=["ES256"])
-
-    found = {
-        f"alg {alg!r}": f"{segment({**header, 'alg': alg})}.{body}."
-        for alg in ("none", "None", "NONE", "nOnE", "")
-    }
-    found |= {
-        "alg none with a signature": f"{segment({**header, 'alg': 'none'})}.{body}.{signature}",
-        "no alg": f"{segment({'kid': header['kid'], 'typ': 'at+jwt'})}.{body}.{signature}",
-        "alg of another kind": f"{segment({**header, 'alg': ['ES256']})}.{body}.{signature}",
-        "a changed body": f"{head}.{segment({**claims, 'sub': 'admin'})}.{signature}",
-        "no signature": f"{head}.{body}.",
-        "a signature of zeros": f"{head}.{body}.{segment(bytes(64))}",
-        "HMAC with our public PEM": hmac_signed(public_pem),
-        "HMAC with our public JWK": hmac_signed(json.dumps(es256.jwk.as_dict(private=False)).encode()),
-        "our other key and algorithm": signed(rs256.jwk, "RS256", kid=rs256.kid, typ="JWT"),
-        "our other key under this kid": signed(rs256.jwk, "RS256"),
-        "a stranger's key under our kid": signed(own, "ES256"),
-        "a key in the header": signed(own, "ES256", jwk=own.as_dict(private=False)),
-        "the address of keys": signed(own, "ES256", jku="http://127.0.0.1:1/jwks.json"),
-        "the address of a certificate": signed(own, "ES256", x5u="http://127.0.0.1:1/cert.pem"),
-        "a certificate": f"{segment({**header, 'x5c': ['MIIB']})}.{body}.{signature}",
-        "an unknown crit": f"{segment({**header, 'crit': ['exp'], 'exp': 1})}.{body}.{signature}",
-        "an unencoded payload": f"{segment({**header, 'crit': ['b64'], 'b64': False})}.{body}.{signature}",
-        "an ID token's type": signed(es256.jwk, "ES256", typ="JWT"),
-        "no type": signed(es256.jwk, "ES256", typ="none"),
-        "wild kid: path": signed(own, "ES256", kid="../../../../etc/passwd"),
-        "wild kid: SQL": signed(own, "ES256", kid="' OR 1=1 --"),
-        "wild kid: object": f"{segment({**header, 'kid': {'$ne': ''}})}.{body}.{signature}",
-        "wild kid: null byte": f"{segment({**header, 'kid': header['kid'] + chr(0)})}.{body}.{signature}",
-        "another issuer": resigned({**claims, "iss": "https://evil.test"}),
-        "another audience": resigned({**claims, "aud": "https://evil.test"}),
-        "header no JSON": f"{segment(b'{')}.{body}.{signature}",
-        "header a list": f"{segment([1])}.{body}.{signature}",
-        "header deeply nested": f"{segment(b'[' * 700)}.{body}.{signature}",
-        "body no JSON": f"{head}.{segment(b'x')}.{signature}",
-        "padding": f"{head}==.{body}.{signature}",
-        "five parts": jwe.encrypt_compact(
-            {"alg": "RSA-OAEP-256", "enc": "A256GCM", "zip": "DEF"},
-            b"x" * 1000,
-            RSAKey.import_key(rs256.jwk.as_dict(private=False)),
-            algorithms=["RSA-OAEP-256", "A256GCM", "DEF"],
-        ),
-        "two parts": f"{head}.{body}",
-        "oversized": f"{head}.{'A' * 900_000}.{signature}",
-        "a line break": f"{token}\n",
-        "not ASCII": token[:-1] + "é",
-        "empty": "",
-    }
-    return found
-
-
-def test_no_trick_with_a_jwt_opens_anything_and_none_takes_long(
-    app: Flask, browser: Browser, person: Session, client: RelyingParty
-) -> None:
-    token = client.tokens(browser)["access_token"]
-    assert bearing(app, token).status_code == 200
-    for name, forged in tricks(app, token).items():
-        began = time.perf_counter()
-        response = ask(app, method="POST", data={"access_token": forged})
-        assert response.status_code in (400, 401), (name, response.status_code, response.text)
-        assert client.introspect(forged).get("active", False) is False, name
-        assert time.perf_counter() - began < 1, name
 
 
 def test_a_rewritten_but_rightly_signed_token_needs_its_grant(

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 from libs.web.languages import LANGUAGES
-from services.oidc.flows.clients.metadata import ACR_VALUES
-from services.oidc.flows.clients.registered import SECRET_METHODS
+from services.oidc.flows.clients.metadata import ACR_VALUES, CLIENT_ALGORITHMS
 from services.oidc.protocol.authorization.checks import DISPLAYS, PROMPTS, RESPONSE_MODES
-from services.oidc.protocol.client_auth import METHODS
+from services.oidc.protocol.authorization.request_object import UNSIGNED
+from services.oidc.protocol.client_auth import CONFIDENTIAL_METHODS, METHODS
 from services.oidc.protocol.grants import OFFERED
 from services.oidc.protocol.pkce import METHODS_SUPPORTED
 from services.oidc.scopes import SCOPES, STANDARD_CLAIMS
@@ -23,6 +23,7 @@ def metadata(issuer: str, *, clients_may_register: bool) -> dict[str, Any]:
         "token_endpoint": f"{issuer}/oauth2/token",
         "userinfo_endpoint": f"{issuer}/oauth2/userinfo",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "pushed_authorization_request_endpoint": f"{issuer}/oauth2/par",
         "introspection_endpoint": f"{issuer}/oauth2/introspect",
         "revocation_endpoint": f"{issuer}/oauth2/revoke",
         "end_session_endpoint": f"{issuer}/oauth2/logout",
@@ -34,8 +35,11 @@ def metadata(issuer: str, *, clients_may_register: bool) -> dict[str, Any]:
         "subject_types_supported": ["public", "pairwise"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256"],
         "token_endpoint_auth_methods_supported": list(METHODS),
-        "introspection_endpoint_auth_methods_supported": list(SECRET_METHODS),
+        "token_endpoint_auth_signing_alg_values_supported": list(CLIENT_ALGORITHMS),
+        "introspection_endpoint_auth_methods_supported": list(CONFIDENTIAL_METHODS),
+        "introspection_endpoint_auth_signing_alg_values_supported": list(CLIENT_ALGORITHMS),
         "revocation_endpoint_auth_methods_supported": list(METHODS),
+        "revocation_endpoint_auth_signing_alg_values_supported": list(CLIENT_ALGORITHMS),
         "code_challenge_methods_supported": list(METHODS_SUPPORTED),
         "prompt_values_supported": list(PROMPTS),
         "acr_values_supported": list(ACR_VALUES),
@@ -47,8 +51,12 @@ def metadata(issuer: str, *, clients_may_register: bool) -> dict[str, Any]:
         ],
         "ui_locales_supported": list(LANGUAGES),
         "claims_parameter_supported": True,
-        "request_parameter_supported": False,
-        "request_uri_parameter_supported": False,
+        "request_parameter_supported": True,
+        "request_uri_parameter_supported": True,
+        "require_request_uri_registration": True,
+        "request_object_signing_alg_values_supported": [*CLIENT_ALGORITHMS, UNSIGNED],
+        "require_signed_request_object": False,
+        "require_pushed_authorization_requests": False,
         "authorization_response_iss_parameter_supported": True,
         "backchannel_logout_supported": True,
         "backchannel_logout_session_supported": True,

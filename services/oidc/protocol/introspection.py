@@ -11,9 +11,10 @@ from libs.database import utcnow
 from libs.guard import single_use
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.clients.registered import SECRET_METHODS, RegisteredClient, find_client
+from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.flows.pairwise import subject_for
 from services.oidc.models import Grant, RefreshToken, Subject
+from services.oidc.protocol.client_auth import CONFIDENTIAL_METHODS
 from services.oidc.protocol.liveness import is_denied, is_live, live_grant
 from services.oidc.protocol.tokens import read_access_token
 
@@ -23,7 +24,7 @@ SHOWN = ("iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "auth_t
 class Introspection(IntrospectionEndpoint):
     """Active or not, for the client that the token was issued to."""
 
-    CLIENT_AUTH_METHODS = list(SECRET_METHODS)
+    CLIENT_AUTH_METHODS = list(CONFIDENTIAL_METHODS)
 
     def check_params(self, request: OAuth2Request, client: RegisteredClient) -> None:
         # token_type_hint only speeds a search up (§2.1); ours needs none.

@@ -35,6 +35,9 @@ def error_page(refused: Refused) -> ResponseReturnValue:
         "The app did not register the address that it wants to return to.": gettext(
             "The app did not register the address that it wants to return to."
         ),
+        "The request has been used already, or it is too old.": gettext(
+            "The request has been used already, or it is too old."
+        ),
     }
     reason = reasons.get(refused.description) or gettext("The app sent a request that cannot be understood.")
     page = render_template("authorize_error.html", reason=reason, correlation_id=correlation_id())

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from libs.guard.ratelimit import too_many
 from libs.observe.logs import correlation_id, get_logger
+from libs.web.problems import Unavailable
 
 log = get_logger("OIDC.errors")
 RETRY_AFTER_S = 5
@@ -31,6 +32,10 @@ def answer_in_json(blueprint: Blueprint) -> None:
     def _away(error: Exception) -> Response:
         log.error("store_away", error=type(error).__name__)
         return oauth_error(503, "temporarily_unavailable", retry_after=RETRY_AFTER_S)
+
+    @blueprint.errorhandler(Unavailable)
+    def _unavailable(error: Unavailable) -> Response:
+        return oauth_error(503, "temporarily_unavailable", retry_after=error.retry_after or RETRY_AFTER_S)
 
     @blueprint.errorhandler(HTTPException)
     def _refused(error: HTTPException) -> Response:

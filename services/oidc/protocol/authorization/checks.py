@@ -11,8 +11,9 @@ from typing import Any
 
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.flows.resources import find_resources, scopes_at
-from services.oidc.protocol.authorization import strength
+from services.oidc.protocol.authorization import pushed, strength
 from services.oidc.protocol.authorization.claims_request import Unreadable, read_claims_request
+from services.oidc.protocol.authorization.request_object import InvalidRequestObject, read_request_object
 from services.oidc.protocol.claims import may_ask_for
 from services.oidc.protocol.tokens import read_id_token_hint
 from services.oidc.scopes import OFFLINE_ACCESS
@@ -29,7 +30,7 @@ MAX_HINT_LENGTH = 320
 """Characters of a login_hint: an address is never longer."""
 MAX_SHOWN_LENGTH = 400
 """Characters of an address that a reason shows."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*\Z")
 MAX_LANGUAGES_LENGTH = 100
 """Characters of a ui_locales; it travels in addresses."""
@@ -52,6 +53,12 @@ class AuthorizationRequest:
     """Each that was sent, without empty ones (RFC 6749 §3.1); several resources with blanks between them."""
     repeated: frozenset[str]
     issuer: str
+    is_push: bool = False
+    """It comes from the client itself, at the endpoint for pushed requests."""
+    pushed_as: str | None = None
+    """The request_uri under which it was pushed before."""
+    is_signed: bool = False
+    """The client signed it, as a request object."""
     client: RegisteredClient = None  # type: ignore[assignment]  # set by the first check
     redirect_uri: str = ""
     may_redirect: bool = False
@@ -84,7 +91,7 @@ class AuthorizationRequest:
 
 
 def request_is_readable(request: AuthorizationRequest) -> None:
-    """Small, and free of control characters, which no parameter has a use for."""
+    """Small, and free of control characters and half characters, which no parameter has a use for."""
     if sum(len(name) + len(value) for name, value in request.parameters.items()) > MAX_REQUEST_LENGTH:
         raise Refused("invalid_request", "The request is too long.")
     if any(_CONTROL.search(value) for value in request.parameters.values()):
@@ -97,6 +104,36 @@ def client_is_known(request: AuthorizationRequest) -> None:
     if client is None:
         raise Refused("invalid_request", "The app that sent you here is not registered.")
     request.client = client
+
+
+def pushed_request_is_found(request: AuthorizationRequest) -> None:
+    """RFC 9126 §4: what was pushed under the name is the request, for the client that pushed it."""
+    name = request.get("request_uri")
+    if "request_uri" in request.repeated:
+        raise Refused("invalid_request", "The request_uri was sent more than once.")
+    if request.is_push and name is not None:
+        raise Refused("invalid_request", "A pushed request holds no request_uri.")
+    if name is None or not pushed.is_pushed(name):
+        return
+    if request.get("request") is not None:
+        raise Refused("invalid_request", "Either request or request_uri, not both.")
+    found = pushed.find(name, request.client.client_id)
+    if found is None:
+        raise Refused("invalid_request_uri", "The request has been used already, or it is too old.")
+    request.parameters, request.is_signed, request.pushed_as = found.parameters, found.is_signed, name
+
+
+def request_object_is_valid(request: AuthorizationRequest) -> None:
+    """RFC 9101 §6: where there is one, its parameters alone are the request."""
+    if "request" in request.repeated:
+        raise Refused("invalid_request", "The request object was sent more than once.")
+    try:
+        found = read_request_object(request.parameters, request.client, issuer=request.issuer)
+    except InvalidRequestObject as error:
+        raise Refused(error.error, error.description, error.detail) from error
+    if found is not None:
+        request.parameters, request.is_signed = found
+        request_is_readable(request)
 
 
 def redirect_uri_is_registered(request: AuthorizationRequest) -> None:
@@ -132,6 +169,15 @@ def no_parameter_is_repeated(request: AuthorizationRequest) -> None:
         raise Refused("invalid_request", "A parameter was sent more than once.")
 
 
+def request_came_as_registered(request: AuthorizationRequest) -> None:
+    """Pushed and signed, where the client has promised to (RFC 9126 §6, RFC 9101 §10.5)."""
+    client = request.client
+    if client.require_pushed_authorization_requests and not (request.is_push or request.pushed_as):
+        raise Refused("invalid_request", "This client must push its requests.")
+    if client.require_signed_request_object and not request.is_signed:
+        raise Refused("invalid_request", "This client must sign its requests.")
+
+
 def response_type_is_code(request: AuthorizationRequest) -> None:
     """Tokens never travel through the browser (RFC 9700 §2.1.2)."""
     response_type = request.get("response_type")
@@ -143,11 +189,10 @@ def response_type_is_code(request: AuthorizationRequest) -> None:
         raise Refused("unauthorized_client", "The client is not registered for this response_type.")
 
 
-def no_request_object(request: AuthorizationRequest) -> None:
-    """Parameters that would change the request and that we cannot read (OpenID Connect Core §3.1.2.6)."""
-    for name in ("request", "request_uri", "registration"):
-        if request.get(name) is not None:
-            raise Refused(f"{name}_not_supported", f"The parameter {name} is not supported.")
+def no_registration(request: AuthorizationRequest) -> None:
+    """A parameter that would change the request and that we cannot read (OpenID Connect Core §3.1.2.6)."""
+    if request.get("registration") is not None:
+        raise Refused("registration_not_supported", "The parameter registration is not supported.")
 
 
 def scope_is_allowed(request: AuthorizationRequest) -> None:
@@ -272,15 +317,24 @@ def claims_are_readable(request: AuthorizationRequest) -> None:
         request.acr_values = list(request.client.default_acr_values)
 
 
+def pushed_request_is_used_once(request: AuthorizationRequest) -> None:
+    """RFC 9126 §4: a pushed request leads to one interaction."""
+    if request.pushed_as is not None and not pushed.spend(request.pushed_as):
+        raise Refused("invalid_request_uri", "The request has been used already, or it is too old.")
+
+
 CHECKS: tuple[Callable[[AuthorizationRequest], Any], ...] = (
     request_is_readable,
     client_is_known,
+    pushed_request_is_found,
+    request_object_is_valid,
     redirect_uri_is_registered,
     # From here on the client is told.
     response_mode_is_offered,
     no_parameter_is_repeated,
+    request_came_as_registered,
     response_type_is_code,
-    no_request_object,
+    no_registration,
     scope_is_allowed,
     resources_are_registered,
     pkce_is_s256,
@@ -290,6 +344,8 @@ CHECKS: tuple[Callable[[AuthorizationRequest], Any], ...] = (
     login_hint_is_short,
     id_token_hint_is_ours,
     claims_are_readable,
+    # Last, so that only an accepted request is used up.
+    pushed_request_is_used_once,
 )
 
 

@@ -6,18 +6,37 @@ from typing import Any
 from authlib.oauth2.rfc6749 import InvalidClientError, OAuth2Request
 from authlib.oauth2.rfc6749.authenticate_client import ClientAuthentication
 
+from libs.observe.logs import get_logger
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
-from services.oidc.protocol.client_auth import client_secret_basic, client_secret_post, none
+from services.oidc.protocol.client_auth import (
+    client_secret_basic,
+    client_secret_post,
+    none,
+    private_key_jwt,
+)
+from services.oidc.protocol.client_jwt import UnusableJWT
+
+log = get_logger("OIDC.client_auth")
 
 METHODS = {
     "client_secret_basic": client_secret_basic,
     "client_secret_post": client_secret_post,
+    "private_key_jwt": private_key_jwt,
     "none": none,
 }
 """In the order in which a request is asked whether it uses the method; `none` is what remains."""
+CONFIDENTIAL_METHODS = tuple(name for name in METHODS if name != "none")
 
 
-class UnknownClientError(InvalidClientError):
+class NotAuthenticated(InvalidClientError):
+    """Always the same words and status 401; `reason` is for the log and for staff."""
+
+    def __init__(self, reason: str):
+        super().__init__("Client authentication failed.", status_code=401)
+        self.reason = reason
+
+
+class UnknownClientError(NotAuthenticated):
     """On the wire the same as any failed authentication; counted apart."""
 
 
@@ -33,24 +52,40 @@ class Authentication(ClientAuthentication):
         self, request: OAuth2Request, methods: Sequence[str], endpoint: str = "token"
     ) -> RegisteredClient:
         """The client behind the request. Raises InvalidClientError, always with the same words and status 401."""
-        client_id = claimed_client_id(request)
-        request.client = find_client(client_id)
+        try:
+            return self._authenticate(request, methods, endpoint)
+        except NotAuthenticated as error:
+            client_id = request.client.client_id if request.client else None
+            log.warning("client_not_authenticated", client_id=client_id, reason=error.reason)
+            raise
+
+    def _authenticate(
+        self, request: OAuth2Request, methods: Sequence[str], endpoint: str
+    ) -> RegisteredClient:
+        request.client = find_client(claimed_client_id(request))
         if request.client is None:
-            raise refused(UnknownClientError)
+            raise UnknownClientError("the client is unknown or disabled")
         used = [name for name, module in METHODS.items() if module.is_used(request)] or ["none"]
-        if len(used) > 1 or used[0] not in methods:
-            raise refused()
-        client: Any = self._methods[used[0]](self.query_client, request)
-        if client is None or not client.check_endpoint_auth_method(used[0], endpoint):
-            raise refused()
+        if len(used) > 1:
+            raise NotAuthenticated("two methods at once: " + ", ".join(used))
+        if used[0] not in methods:
+            raise NotAuthenticated(f"{used[0]} is not accepted here")
+        try:
+            client: Any = self._methods[used[0]](self.query_client, request)
+        except UnusableJWT as error:
+            raise NotAuthenticated(f"the assertion is refused: {error}") from error
+        if client is None:
+            raise NotAuthenticated(f"{used[0]} proves nothing")
+        if not client.check_endpoint_auth_method(used[0], endpoint):
+            raise NotAuthenticated(f"{used[0]} is used, {client.auth_method} is registered")
         request.auth_method = used[0]
         return client
 
 
 def claimed_client_id(request: OAuth2Request) -> str | None:
     """Who the request says it comes from, proven or not."""
-    return client_secret_basic.claimed_client_id(request) or request.form.get("client_id")
-
-
-def refused(kind: type[InvalidClientError] = InvalidClientError) -> InvalidClientError:
-    return kind("Client authentication failed.", status_code=401)
+    return (
+        client_secret_basic.claimed_client_id(request)
+        or request.form.get("client_id")
+        or private_key_jwt.claimed_client_id(request)
+    )
