@@ -24,16 +24,23 @@ def deny(
     pipeline.execute()
 
 
-def is_denied(
-    client: redis.Redis, *, sub: str | None, sid: str | None, issued_at: int, is_offline: bool = False
-) -> bool:
-    """Whether a token issued then is refused. A session's denial passes over `offline_access` grants.
-
-    Raises redis.RedisError when Redis is away; the caller then asks the grant's row.
-    """
+def keys_of(*, sub: str | None, sid: str | None, is_offline: bool = False) -> list[str]:
+    """The names of the denials that could reach a token. A session's passes over `offline_access` grants."""
     keys = [f"revoked:sub:{sub}"] if sub else []
     if sid and not is_offline:
         keys.append(f"revoked:sid:{sid}")
-    return bool(keys) and any(
-        int(at) >= issued_at for at in cast(list[Any], client.mget(keys)) if at is not None
-    )
+    return keys
+
+
+def reach(values: Iterable[str | None], *, issued_at: int) -> bool:
+    """Whether one of these denials, as Redis holds them, refuses what was issued then."""
+    return any(int(at) >= issued_at for at in values if at is not None)
+
+
+def is_denied(client: redis.Redis, *, sub: str | None, sid: str | None, issued_at: int) -> bool:
+    """Whether a token issued then is refused.
+
+    Raises redis.RedisError when Redis is away; the caller then asks the grant's row.
+    """
+    keys = keys_of(sub=sub, sid=sid)
+    return bool(keys) and reach(cast(list[Any], client.mget(keys)), issued_at=issued_at)

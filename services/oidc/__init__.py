@@ -11,7 +11,7 @@ from services.oidc.extensions import limiter, stores
 from services.oidc.flows import logouts as logout_deliveries
 from services.oidc.flows.keys import ALGORITHMS
 from services.oidc.observing import gauges
-from services.oidc.protocol.grants import OFFERED
+from services.oidc.protocol.grants import LABELS
 from services.oidc.protocol.keys import keys
 from services.oidc.routes import (
     apps,
@@ -83,7 +83,7 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
     metrics = parts_of(app).metrics
     for result in logout_deliveries.RESULTS:
         metrics.logouts_sent.labels(result=result)
-    for grant in OFFERED:
+    for grant in LABELS.values():
         metrics.tokens_issued.labels(grant=grant)
         for error in ("invalid_grant", "invalid_client"):
             metrics.tokens_failed.labels(grant=grant, error=error)

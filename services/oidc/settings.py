@@ -1,5 +1,6 @@
 """What oidc reads from its environment beside the common settings."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
@@ -8,6 +9,15 @@ from libs.settings import ServiceSettings, SettingsError
 
 LONGEST_ACCESS_TOKEN = timedelta(minutes=10)
 LONGEST_CODE = timedelta(minutes=10)
+ALLOWANCES = (
+    "TOKEN_REQUESTS_PER_ADDRESS",
+    "TOKEN_REQUESTS_PER_CLIENT",
+    "USERINFO_REQUESTS_PER_ADDRESS",
+    "USERINFO_REQUESTS_PER_PERSON",
+    "AUTHORIZATION_REQUESTS_PER_ADDRESS",
+    "REGISTRATION_REQUESTS_PER_ADDRESS",
+)
+ALLOWANCE = re.compile(r"[1-9]\d* per (\d+ )?(second|minute|hour|day)s?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +40,18 @@ class OIDCSettings(ServiceSettings):
     """How long a pushed authorization request can be used."""
     DEVICE_CODE_LIFETIME: timedelta = timedelta(minutes=10)
     """How long a person may take to enter the code that a device shows."""
+    TOKEN_REQUESTS_PER_ADDRESS: str = "1200 per minute"
+    """How often an address may call token, introspection and revocation without having proven who it is."""
+    TOKEN_REQUESTS_PER_CLIENT: str = "6000 per minute"
+    """The same for a client that has proven itself, from all its addresses together."""
+    USERINFO_REQUESTS_PER_ADDRESS: str = "3000 per minute"
+    """How often an address may ask userinfo."""
+    USERINFO_REQUESTS_PER_PERSON: str = "600 per minute"
+    """How often one client may ask userinfo about one person."""
+    AUTHORIZATION_REQUESTS_PER_ADDRESS: str = "600 per minute"
+    """How often an address may bring authorization requests."""
+    REGISTRATION_REQUESTS_PER_ADDRESS: str = "60 per minute"
+    """How often an address may register clients, or manage their registration."""
     REGISTRATION: str = "token"
     """Who may register clients over HTTP: closed, token (who has an initial access token) or open."""
     REFUSALS_KEPT: timedelta = timedelta(days=14)
@@ -51,6 +73,9 @@ class OIDCSettings(ServiceSettings):
             raise SettingsError("ACCESS_TOKEN_LIFETIME must be a number of seconds from 1 to 600.")
         if not timedelta(0) < self.CODE_LIFETIME <= LONGEST_CODE:
             raise SettingsError("CODE_LIFETIME must be a number of seconds from 1 to 600.")
+        for name in ALLOWANCES:
+            if not ALLOWANCE.fullmatch(getattr(self, name)):
+                raise SettingsError(f"{name} must read like '1200 per minute'.")
         if self.REGISTRATION not in ("closed", "token", "open"):
             raise SettingsError("REGISTRATION must be closed, token or open.")
         if self.REFRESH_ABSOLUTE_LIFETIME < self.REFRESH_IDLE_LIFETIME:

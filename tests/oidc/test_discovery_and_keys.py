@@ -32,7 +32,7 @@ def test_the_metadata_holds_under_both_specifications(app: Flask) -> None:
     discovery.OpenIDProviderMetadata(openid).validate()
     AuthorizationServerMetadata(oauth).validate()
     assert openid["issuer"] == ORIGIN
-    assert openid["id_token_signing_alg_values_supported"] == ["RS256", "ES256"]
+    assert openid["id_token_signing_alg_values_supported"] == ["RS256", "ES256", "PS256", "EdDSA"]
     assert openid["code_challenge_methods_supported"] == ["S256"]
     assert openid["authorization_response_iss_parameter_supported"] is True
 

@@ -16,6 +16,7 @@ from libs.service import connect_redis, parts_of
 from tests.oidc.relying_party import RelyingParty, error_of
 from tests.oidc.signing_party import SigningParty
 from tests.pages import Browser
+from tests.round_trips import counted
 
 
 @pytest.fixture(params=["refused", "hung"])
@@ -26,6 +27,8 @@ def no_redis(app: Flask, request: pytest.FixtureRequest) -> Iterator[Callable[[]
     address = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
     if request.param == "refused":
         listener.close()
+    from services.oidc.protocol import limits as limits_of_programs
+
     storage: Any = parts.limiter.limiter._storage
     scripts = [script for name, script in vars(storage).items() if name.startswith("lua_")]
     before = (parts.redis, storage.storage)
@@ -43,6 +46,7 @@ def no_redis(app: Flask, request: pytest.FixtureRequest) -> Iterator[Callable[[]
         script.registered_client = before[1]
     parts.limiter.limiter._storage_dead = False
     parts.limiter.limiter._fallback_storage.reset()
+    limits_of_programs.forget()
     listener.close()
 
 
@@ -57,6 +61,30 @@ def test_what_is_signed_in_goes_on_from_postgresql(
     assert refreshed.status_code == 200
     assert client.post("/oauth2/revoke", {"token": refreshed.json["refresh_token"]}).status_code == 200
     assert error_of(client.refresh(refreshed.json["refresh_token"])) == (400, "invalid_grant")
+
+
+def test_redis_is_asked_once_and_then_left_alone_for_a_while(
+    no_redis: Callable[[], None],
+    browser: Browser,
+    person: Session,
+    make_client: Callable[..., RelyingParty],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from services.oidc.protocol import limits as limits_of_programs
+
+    client = make_client(grants=["authorization_code", "refresh_token", "client_credentials"])
+    tokens = client.tokens(browser)
+    monkeypatch.setattr(limits_of_programs, "AWAY_INTERVAL_S", 60)
+    no_redis()
+    began = time.monotonic()
+    assert client.userinfo(tokens["access_token"]).status_code == 200
+    assert time.monotonic() - began < 3
+    with counted() as trips:
+        assert client.userinfo(tokens["access_token"]).status_code == 200
+        assert client.introspect(tokens["access_token"])["active"] is True
+        assert client.refresh(tokens["refresh_token"]).status_code == 200
+        assert client.post("/oauth2/token", {"grant_type": "client_credentials"}).status_code == 200
+    assert trips.redis == 0
 
 
 def test_new_authorizations_get_a_prompt_503(
@@ -88,9 +116,11 @@ def test_signing_out_goes_on_too(
 def test_limits_still_hold_at_a_quarter(
     no_redis: Callable[[], None], client: RelyingParty, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limiter = parts_of(app).limiter
-    full = limiter._allowance
-    monkeypatch.setattr(limiter, "_allowance", lambda _: full("12 per minute"))
+    parts = parts_of(app)
+    monkeypatch.setattr(parts, "settings", replace(parts.settings, TOKEN_REQUESTS_PER_CLIENT="12 per minute"))
+    monkeypatch.setattr(
+        parts, "settings", replace(parts.settings, TOKEN_REQUESTS_PER_ADDRESS="12 per minute")
+    )
     no_redis()
     statuses = [client.refresh("x").status_code for _ in range(5)]
     assert statuses.count(429) >= 1

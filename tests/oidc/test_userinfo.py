@@ -1,5 +1,7 @@
 """userinfo answers the bearer of a living access token of ours, and refuses everything that only looks like one."""
 
+import base64
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +9,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from joserfc import jwt
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 from werkzeug.test import TestResponse
 
 from libs.people.sessions import Session
 from services.oidc.scopes import STANDARD_CLAIMS
 from tests.conftest import sign_in_copy
+from tests.oidc.conftest import ALL_SCOPES
 from tests.oidc.relying_party import RelyingParty, http
 from tests.pages import ORIGIN, Browser
 
@@ -151,3 +155,77 @@ def test_a_disabled_client_or_person_is_refused_at_once(
     with app.app_context():
         remember_subject(sub=person.sub, version=9, status="disabled", roles=[], claims={})
     assert is_refused(bearing(app, other))
+
+
+@pytest.mark.parametrize("alg", ["RS256", "ES256"])
+@pytest.mark.parametrize("form", ["jwt", "opaque"])
+def test_a_client_may_have_it_signed(
+    app: Flask,
+    browser: Browser,
+    person: Session,
+    make_client: Callable[..., RelyingParty],
+    alg: str,
+    form: str,
+) -> None:
+    from services.oidc.protocol.keys import keys
+
+    client = make_client(
+        userinfo_signed_response_alg=alg, access_token_format=form, subject_type="pairwise", scopes=ALL_SCOPES
+    )
+    token = client.tokens(browser, scope="openid email")["access_token"]
+    header = {"Authorization": f"Bearer {token}"}
+    for answer in (ask(app, headers=header), ask(app, method="POST", data={"access_token": token})):
+        assert answer.content_type == "application/jwt"
+        assert answer.headers["Cache-Control"] == "no-store"
+        with app.app_context():
+            key = keys.signing_key(alg)
+        signed = jwt.decode(answer.text, key.jwk, algorithms=[alg])
+        assert signed.header == {"alg": alg, "kid": key.kid}
+        assert (signed.claims["iss"], signed.claims["aud"]) == (ORIGIN, client.client_id)
+        assert signed.claims["sub"] == client.introspect(token)["sub"] != person.sub
+        assert signed.claims["email"] == person.claims["email"]
+    assert is_refused(bearing(app, answer.text)), "it is no token"
+    refused = ask(app)
+    assert (refused.status_code, refused.content_type) == (401, "application/json"), "errors stay JSON"
+
+
+def test_a_signed_answer_is_no_id_token_hint(
+    app: Flask, browser: Browser, person: Session, make_client: Callable[..., RelyingParty]
+) -> None:
+    from services.oidc.protocol.tokens import read_id_token_hint
+
+    client = make_client(userinfo_signed_response_alg="RS256")
+    answer = client.userinfo(client.tokens(browser)["access_token"])
+    with app.app_context():
+        assert read_id_token_hint(answer.text, issuer=ORIGIN) is None
+
+
+@pytest.mark.parametrize(("alg", "hashed"), [("RS256", "sha256"), ("ES256", "sha256"), ("PS256", "sha256"),
+                                             ("EdDSA", "sha512")])  # fmt: skip
+def test_at_hash_is_of_the_hash_of_its_algorithm(alg: str, hashed: str) -> None:
+    """Core §3.1.3.6; of Ed25519 it is SHA-512, which that signs with."""
+    from services.oidc.protocol.tokens import half_hash
+
+    digest = hashlib.new(hashed, b"a token").digest()
+    assert half_hash("a token", alg) == base64.urlsafe_b64encode(digest[: len(digest) // 2]).decode().rstrip(
+        "="
+    )
+
+
+@pytest.mark.parametrize("alg", ["RS256", "ES256", "PS256", "EdDSA"])
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
+def test_each_algorithm_signs_what_a_library_verifies(alg: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from services.oidc.protocol import tokens
+    from services.oidc.protocol.keys import Key
+
+    own: Any = {
+        "RS256": lambda: RSAKey.generate_key(2048),
+        "PS256": lambda: RSAKey.generate_key(2048),
+        "ES256": lambda: ECKey.generate_key("P-256"),
+        "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
+    }[alg]()
+    monkeypatch.setattr(tokens.keys, "signing_key", lambda _: Key("a-kid", alg, "current", own))
+    text = tokens.sign({"sub": "ann"}, alg=alg, token_type="at+jwt")
+    read = jwt.decode(text, own, algorithms=[alg])
+    assert read.header == {"alg": alg, "kid": "a-kid", "typ": "at+jwt"}
+    assert read.claims == {"sub": "ann"}

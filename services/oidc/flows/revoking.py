@@ -17,7 +17,7 @@ from libs.web.problems import Problem
 from services.oidc.extensions import audit, db, outbox
 from services.oidc.flows.logouts import tell_clients
 from services.oidc.flows.subjects import find_sub_by_email, remember_revocation
-from services.oidc.models import Consent, Grant
+from services.oidc.models import AccessToken, Consent, Grant
 
 log = get_logger("OIDC.revoking")
 
@@ -43,6 +43,18 @@ def end_grant(grant_id: uuid.UUID, *, cause: str) -> bool:
             .where(Grant.id == grant_id, Grant.ended_at.is_(None))
             .values(ended_at=utcnow(), end_cause=cause)
             .returning(Grant.id)
+        )
+        return ended.first() is not None
+
+
+def revoke_client_token(token_id: uuid.UUID) -> bool:
+    """End one access token of a client by itself. False when it had ended before."""
+    with db.transaction() as session:
+        ended = session.execute(
+            sa.update(AccessToken)
+            .where(AccessToken.id == token_id, AccessToken.revoked_at.is_(None))
+            .values(revoked_at=utcnow())
+            .returning(AccessToken.id)
         )
         return ended.first() is not None
 

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from libs.web.languages import LANGUAGES
-from services.oidc.flows.clients.metadata import ACR_VALUES, CLIENT_ALGORITHMS
+from services.oidc.flows.clients.metadata import ACR_VALUES, CLIENT_ALGORITHMS, SIGNING_ALGORITHMS
 from services.oidc.protocol.authorization.checks import DISPLAYS, PROMPTS, RESPONSE_MODES
 from services.oidc.protocol.authorization.request_object import UNSIGNED
 from services.oidc.protocol.client_auth import CONFIDENTIAL_METHODS, METHODS
@@ -33,7 +33,8 @@ def metadata(issuer: str, *, clients_may_register: bool) -> dict[str, Any]:
         "response_modes_supported": list(RESPONSE_MODES),
         "grant_types_supported": list(OFFERED),
         "subject_types_supported": ["public", "pairwise"],
-        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
+        "userinfo_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
         "token_endpoint_auth_methods_supported": list(METHODS),
         "token_endpoint_auth_signing_alg_values_supported": list(CLIENT_ALGORITHMS),
         "introspection_endpoint_auth_methods_supported": list(CONFIDENTIAL_METHODS),

@@ -1,84 +1,87 @@
-"""Introspection (RFC 7662): a client learns about its own tokens, and about nothing else."""
+"""Introspection (RFC 7662): a client learns about its own tokens, an API about those that are addressed to it."""
 
 from typing import Any
 
-import sqlalchemy as sa
-from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidRequestError
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from flask import current_app
 
-from libs.database import utcnow
-from libs.guard import single_use
 from libs.service import parts_of
-from services.oidc.extensions import db
-from services.oidc.flows.clients.registered import RegisteredClient, find_client
-from services.oidc.flows.pairwise import subject_for
-from services.oidc.models import Grant, RefreshToken, Subject
+from services.oidc.flows.clients.registered import RegisteredClient
+from services.oidc.flows.pairwise import session_id_for, subject_for
+from services.oidc.flows.resources import RegisteredResource, find_resources
 from services.oidc.protocol.client_auth import CONFIDENTIAL_METHODS
-from services.oidc.protocol.liveness import is_denied, is_live, live_grant
-from services.oidc.protocol.tokens import read_access_token
-
-SHOWN = ("iss", "sub", "aud", "client_id", "scope", "iat", "exp", "jti", "auth_time", "acr", "amr", "sid")
+from services.oidc.protocol.liveness import ACCESS, Issued, find_issued, still_holds
+from services.oidc.protocol.requests import FormRequest
+from services.oidc.protocol.tokens import named_audience
 
 
 class Introspection(IntrospectionEndpoint):
-    """Active or not, for the client that the token was issued to."""
+    """Active or not, for whoever may know."""
 
     CLIENT_AUTH_METHODS = list(CONFIDENTIAL_METHODS)
 
-    def check_params(self, request: OAuth2Request, client: RegisteredClient) -> None:
-        # token_type_hint only speeds a search up (§2.1); ours needs none.
+    def authenticate_token(self, request: FormRequest, client: RegisteredClient) -> dict[str, Any] | None:
+        """What the client may be told of the token. token_type_hint only speeds a search up (§2.1); ours needs none.
+
+        An ID token is never found: it is no token that one introspects.
+        """
         if "token" not in request.form:
             raise InvalidRequestError("The parameter token is missing.")
-
-    def query_token(self, token_string: str, token_type_hint: str | None) -> dict[str, Any] | None:
-        """What may be told about a living token of anybody's."""
+        assert request.visit is not None
         issuer = parts_of(current_app).settings.PUBLIC_URL
-        claims = read_access_token(token_string, issuer=issuer)
-        if claims is not None:
-            if live_grant(claims) is None:
-                return None
-            return {**{name: claims[name] for name in SHOWN if name in claims}, "token_type": "Bearer"}
-        return _refresh_token(token_string, issuer)
-
-    def check_permission(
-        self, token: dict[str, Any], client: RegisteredClient, request: OAuth2Request
-    ) -> bool:
-        return token["client_id"] == client.client_id
+        issued = find_issued(request.form["token"], issuer=issuer, visit=request.visit)
+        if issued is None:
+            return None
+        owner = still_holds(issued, request.visit)
+        if owner is None:
+            return None
+        told = _told(issued, client)
+        if told is None:
+            return None
+        is_own = issued.client_id == client.client_id
+        return {"iss": issuer, **_described(issued, owner, is_own=is_own), **told}
 
     def create_introspection_payload(self, token: dict[str, Any] | None) -> dict[str, Any]:
         return {"active": True, **token} if token else {"active": False}
 
 
-def _refresh_token(text: str, issuer: str) -> dict[str, Any] | None:
-    row = db.fetch_one(
-        sa.select(
-            RefreshToken.created_at,
-            RefreshToken.expires_at.label("idle_end"),
-            Grant.client_id,
-            Grant.sub,
-            Grant.sid,
-            Grant.is_offline,
-            Grant.scope,
-            Grant.ended_at,
-            Grant.expires_at,
-            Subject.status,
-        )
-        .join(Grant, Grant.id == RefreshToken.grant_id)
-        .join(Subject, Subject.sub == Grant.sub)
-        .where(RefreshToken.digest == single_use.digest(text), RefreshToken.used_at.is_(None))
-    )
-    if row is None or not is_live(row) or row.idle_end <= utcnow():
+def _told(issued: Issued, client: RegisteredClient) -> dict[str, Any] | None:
+    """Scope and audience as far as they concern this client; None when the token does not."""
+    audience = {"aud": named_audience(issued.audience)} if issued.kind == ACCESS else {}
+    if issued.client_id == client.client_id:
+        return {"scope": issued.scope, **audience}
+    mine = _resources_of(client, issued) if issued.kind == ACCESS else []
+    if not mine:
         return None
-    client = find_client(row.client_id)
-    issued_at = int(row.created_at.timestamp())
-    if client is None or is_denied(row, issued_at=issued_at):
-        return None
+    scopes = {scope for resource in mine for scope in resource.scopes}
     return {
-        "iss": issuer,
-        "sub": subject_for(client, row.sub),
-        "client_id": row.client_id,
-        "scope": row.scope,
-        "iat": issued_at,
-        "exp": int(row.idle_end.timestamp()),
+        "scope": " ".join(scope for scope in issued.scope.split() if scope in scopes),
+        "aud": named_audience([resource.identifier for resource in mine]),
     }
+
+
+def _resources_of(client: RegisteredClient, issued: Issued) -> list[RegisteredResource]:
+    """The APIs that this client speaks for and the token is addressed to."""
+    known = find_resources()
+    named = [known[identifier] for identifier in issued.audience if identifier in known]
+    return [resource for resource in named if resource.client_id == client.client_id]
+
+
+def _described(issued: Issued, owner: RegisteredClient, *, is_own: bool) -> dict[str, Any]:
+    """What a token says of itself (§2.2), by the number under which its own client knows the person."""
+    found: dict[str, Any] = {
+        "client_id": issued.client_id,
+        "sub": subject_for(owner, issued.row.sub) if issued.is_of_person else issued.client_id,
+        "iat": issued.issued_at,
+        "exp": issued.expires_at,
+    }
+    if issued.kind != ACCESS:
+        return found
+    found |= {"token_type": "Bearer", "jti": issued.jti}
+    if issued.is_of_person:
+        row = issued.row
+        found |= {"auth_time": row.auth_time, "acr": row.acr, "amr": list(row.amr)}
+        if is_own and not row.is_offline:
+            found["sid"] = session_id_for(owner, row.sid)
+    return found

@@ -26,7 +26,14 @@ class S256Challenge(CodeChallenge):
         verifier = grant.request.form.get("code_verifier")
         if challenge is None and verifier is None:
             return
+        if challenge is None:
+            grant.request.detail = "code_verifier sent for a code without a challenge"
+        elif verifier is None:
+            grant.request.detail = "code_verifier is missing"
+        else:
+            grant.request.detail = "code_verifier does not match"
         if challenge is None or verifier is None or not CODE_VERIFIER_PATTERN.fullmatch(verifier):
             raise InvalidGrantError("The code verifier does not belong to this code.")
         if not hmac.compare_digest(create_s256_code_challenge(verifier), challenge):
             raise InvalidGrantError("The code verifier does not belong to this code.")
+        grant.request.detail = None

@@ -1,13 +1,18 @@
 """What clients send by POST, read strictly: one form, each parameter once, nothing in the query."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload, OAuth2Request
 from flask import Request
 
+from services.oidc.protocol.limits import Visit
+
 FORM = "application/x-www-form-urlencoded"
+REPEATABLE = frozenset({"resource"})
+"""What may come several times at our POST endpoints (RFC 8707 §2)."""
 
 
 class FormPayload(OAuth2Payload):
@@ -28,11 +33,16 @@ class FormPayload(OAuth2Payload):
 class FormRequest(OAuth2Request):
     """A request to one of our POST endpoints, as Authlib wants to see it."""
 
-    def __init__(self, request: Request):
+    def __init__(self, request: Request, visit: Visit | None = None):
         # Behind our own proxies the scheme is plain http; that PUBLIC_URL is https is the settings' rule.
         super().__init__(request.method, "https://localhost" + request.path, headers=request.headers)
         self._form = read_form(request)
         self.payload = FormPayload(self._form)
+        self.resources = [value for value in request.form.getlist("resource") if value]
+        """The resources that were named (RFC 8707 §2)."""
+        self.visit = visit
+        self.detail: str | None = None
+        """Why it is refused, for staff alone; whoever refuses it says so here."""
 
     @property
     def form(self) -> dict[str, str]:
@@ -45,14 +55,17 @@ def read_form(request: Request) -> dict[str, str]:
         raise InvalidRequestError("Parameters belong into the body of the request.")
     if request.mimetype != FORM:
         raise InvalidRequestError(f"The body of the request must be {FORM}.")
-    return once_each(request.form)
+    return once_each(request.form, repeatable=REPEATABLE)
 
 
-def once_each(values: Any) -> dict[str, str]:
-    """Parameters by name, without empty ones. Raises InvalidRequestError when one comes twice (RFC 6749 §3.1)."""
+def once_each(values: Any, *, repeatable: Collection[str] = ()) -> dict[str, str]:
+    """Parameters by name, without empty ones; of those that may be repeated the first.
+
+    Raises InvalidRequestError when another one comes twice (RFC 6749 §3.1).
+    """
     found: dict[str, str] = {}
     for name, several in values.lists():
-        if len(several) > 1:
+        if len(several) > 1 and name not in repeatable:
             raise InvalidRequestError("A parameter was sent more than once.")
         if several[0]:
             found[name] = several[0]

@@ -8,16 +8,21 @@ from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Request
 from flask import Response, g, json
 from flask import request as flask_request
 
+from services.oidc.extensions import db
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.client_auth import Authentication, UnknownClientError, claimed_client_id
-from services.oidc.protocol.grants import IDToken, generate_token
+from services.oidc.protocol.grants import generate_token
 from services.oidc.protocol.grants.authorization_code import AuthorizationCodeGrant
+from services.oidc.protocol.grants.client_credentials import ClientCredentialsGrant
 from services.oidc.protocol.grants.refresh_token import RefreshTokenGrant
 from services.oidc.protocol.introspection import Introspection
+from services.oidc.protocol.limits import TooManyRequests, Visit
 from services.oidc.protocol.pkce import S256Challenge
 from services.oidc.protocol.requests import FormRequest
 from services.oidc.protocol.revocation import Revocation
 
+LIMIT = "oidc_token"
+"""The scope in which requests to these endpoints are counted."""
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -35,8 +40,9 @@ class Server(AuthorizationServer):
         super().__init__()
         self._client_auth = Authentication()
         self.register_token_generator("default", generate_token)
-        self.register_grant(AuthorizationCodeGrant, [S256Challenge(), IDToken()])
-        self.register_grant(RefreshTokenGrant, [IDToken()])
+        self.register_grant(AuthorizationCodeGrant, [S256Challenge()])
+        self.register_grant(RefreshTokenGrant)
+        self.register_grant(ClientCredentialsGrant)
         self.register_endpoint(Introspection)
         self.register_endpoint(Revocation)
 
@@ -44,7 +50,7 @@ class Server(AuthorizationServer):
         return find_client(client_id)
 
     def create_oauth2_request(self, request: Any) -> OAuth2Request:
-        return request if isinstance(request, OAuth2Request) else FormRequest(flask_request)
+        return request if isinstance(request, OAuth2Request) else FormRequest(flask_request, Visit(LIMIT))
 
     def get_token_grant(self, request: OAuth2Request) -> Any:
         grant_type = request.payload.grant_type
@@ -53,33 +59,57 @@ class Server(AuthorizationServer):
         for kind, extensions in self._token_grants:
             if grant_type == kind.GRANT_TYPE:
                 grant = kind(request, self)
-                for extension in extensions:
+                for extension in extensions or ():
                     extension(grant)
                 return grant
         raise UnsupportedGrantType
 
     def create_token_response(self, request: Any = None) -> Response:
-        """Answer the token endpoint; what came of it is left in `g.token_outcome` for the counters.
-
-        Runs inside the caller's transaction, which is committed for refusals too: some of them end a grant.
-        """
-        oauth_request = None
+        """Answer the token endpoint; what came of it is left in `g.token_outcome` for the counters."""
+        visit, oauth_request = Visit(LIMIT), None
         try:
-            oauth_request = self.create_oauth2_request(request)
+            oauth_request = FormRequest(flask_request, visit)
             grant = self.get_token_grant(oauth_request)
-            grant.validate_token_request()
-            answer = grant.create_token_response()
-            g.token_outcome = (oauth_request, None)
-            return self.handle_response(*answer)
+            answer = self._answer_of(grant)
         except OAuth2Error as error:
-            g.token_outcome = (oauth_request, error)
-            return self.handle_error_response(oauth_request, error)
+            answer = error
+        return self._concluded(oauth_request, visit, answer)
 
     def create_endpoint_response(self, name: str, request: Any = None) -> Response:
+        """Answer introspection or revocation."""
+        visit, oauth_request = Visit(LIMIT), None
         try:
-            return super().create_endpoint_response(name, self.create_oauth2_request(request))
+            oauth_request = FormRequest(flask_request, visit)
+            answer = self._endpoints[name][0](oauth_request)
         except OAuth2Error as error:
-            return self.handle_error_response(None, error)
+            answer = error
+        return self._concluded(oauth_request, visit, answer)
+
+    @staticmethod
+    def _answer_of(grant: Any) -> Any:
+        """What the grant answers. A refusal is committed, too: some of them end a grant."""
+        if getattr(grant, "IS_ITS_OWN_TRANSACTION", False):
+            grant.validate_token_request()
+            return grant.create_token_response()
+        with db.transaction():
+            try:
+                grant.validate_token_request()
+                return grant.create_token_response()
+            except OAuth2Error as error:
+                return error
+
+    def _concluded(self, request: FormRequest | None, visit: Visit, answer: Any) -> Response:
+        """The answer as a response; a refusal that nothing has counted so far is counted, and that may make it another.
+
+        What was issued stands: a grant counts before it spends anything.
+        """
+        try:
+            visit.count()
+        except TooManyRequests as refusal:
+            answer = refusal if isinstance(answer, OAuth2Error) else answer
+        error = answer if isinstance(answer, OAuth2Error) else None
+        g.token_outcome = (request, error)
+        return self.handle_error_response(request, error) if error else self.handle_response(*answer)
 
     def handle_response(self, status_code: int, payload: Any, headers: Any) -> Response:
         response = Response(json.dumps(payload), status_code, headers)

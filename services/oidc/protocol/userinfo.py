@@ -1,17 +1,18 @@
 """userinfo (OpenID Connect Core §5.3): the claims that an access token opens, to whoever bears it."""
 
-from typing import Any
+import json
+from dataclasses import dataclass
 
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6750 import InsufficientScopeError, InvalidTokenError
 from flask import Request
 
-from services.oidc.flows.clients.registered import find_client
 from services.oidc.flows.pairwise import subject_for
 from services.oidc.protocol.claims import userinfo_claims
-from services.oidc.protocol.liveness import live_grant
+from services.oidc.protocol.limits import Visit
+from services.oidc.protocol.liveness import ACCESS, find_issued, still_holds
 from services.oidc.protocol.requests import FORM
-from services.oidc.protocol.tokens import read_access_token
+from services.oidc.protocol.tokens import make_userinfo
 
 
 class NoToken(OAuth2Error):
@@ -46,22 +47,38 @@ def bearer_token(request: Request) -> str:
     return found[0]
 
 
-def userinfo(token: str, *, issuer: str) -> dict[str, Any]:
-    """The claims behind a token. Raises InvalidTokenError, InsufficientScopeError."""
-    claims = read_access_token(token, issuer=issuer, audience=issuer)
-    row = live_grant(claims) if claims is not None else None
-    if claims is None or row is None:
+@dataclass(frozen=True)
+class Answer:
+    """What userinfo says: claims as JSON, or a JWT of them for a client that wants it signed (Core §5.3.2)."""
+
+    content: str
+    content_type: str
+
+
+def userinfo(token: str, *, issuer: str, visit: Visit) -> Answer:
+    """The claims behind a token. Raises InvalidTokenError, InsufficientScopeError, TooManyRequests.
+
+    A client by itself is nobody of whom there were claims.
+    """
+    issued = find_issued(token, issuer=issuer, visit=visit, kinds=(ACCESS,))
+    if issued is None or not issued.is_of_person:
         raise InvalidTokenError
-    if "openid" not in claims["scope"].split():
+    row = issued.row
+    visit.person = f"{issued.client_id} {row.sub}"
+    client = still_holds(issued, visit)
+    if client is None or issuer not in issued.audience:
+        raise InvalidTokenError
+    if "openid" not in issued.scope.split():
         raise InsufficientScopeError
-    client = find_client(row.client_id)
-    if client is None:
-        raise InvalidTokenError
     told = userinfo_claims(
         client,
         claims=row.claims,
         roles=[role for role in row.roles if role in row.present_roles],
-        scope=claims["scope"],
+        scope=issued.scope,
         request=row.claims_request,
     )
-    return {**told, "sub": subject_for(client, row.sub)}
+    claims = {**told, "sub": subject_for(client, row.sub)}
+    alg = client.userinfo_signed_response_alg
+    if alg is not None:
+        return Answer(make_userinfo(claims, client, issuer=issuer, alg=alg), "application/jwt")
+    return Answer(json.dumps(claims, separators=(",", ":")), "application/json")

@@ -9,12 +9,12 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.datastructures import MultiDict
 
+from libs.guard.ratelimit import TooManyTries, wait_in_words
 from libs.observe.logs import get_logger
 from libs.people import sessions
 from libs.people.access import SignInUnavailable, protocol, public
 from libs.people.handover import InvalidTicket, open_ticket
 from libs.service import parts_of
-from services.oidc.extensions import limiter
 from services.oidc.flows import refusals
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.authorization.checks import CHECKS, REPEATABLE, AuthorizationRequest, Refused
@@ -22,6 +22,7 @@ from services.oidc.protocol.authorization.codes import SignInRevoked, issue_code
 from services.oidc.protocol.authorization.decision import Step, next_step, sign_in_again
 from services.oidc.protocol.authorization.interactions import Interaction, Interactions, client_id_of
 from services.oidc.protocol.authorization.responses import code_response, error_response
+from services.oidc.protocol.limits import TooManyRequests, admit
 from services.oidc.routes.authorization_pages import error_page, expired_page, to_client
 
 bp = Blueprint("authorize", __name__)
@@ -29,13 +30,16 @@ log = get_logger("OIDC.authorize")
 
 
 @bp.route("/oauth2/authorize", methods=["GET", "POST"])
-@limiter.limit("oidc_authorize", "600 per minute")
 @protocol(
     "clients send browsers here, from other sites too; what happens is what following our redirect would do"
 )
 def receive() -> ResponseReturnValue:
     """Check a request, and answer or keep it (RFC 6749 §3.1, OpenID Connect Core §3.1.2.1)."""
     settings = parts_of(current_app).settings
+    try:
+        admit("oidc_authorize")
+    except TooManyRequests as refusal:
+        raise TooManyTries(wait_in_words(refusal.retry_after), retry_after=refusal.retry_after) from refusal
     asked = _read(settings.PUBLIC_URL)
     try:
         for check in CHECKS:

@@ -5,12 +5,11 @@ from typing import Any
 import redis
 import sqlalchemy.exc
 from flask import Blueprint, Response, json
-from flask_limiter.errors import RateLimitExceeded
 from werkzeug.exceptions import HTTPException
 
-from libs.guard.ratelimit import too_many
 from libs.observe.logs import correlation_id, get_logger
 from libs.web.problems import Unavailable
+from services.oidc.protocol.limits import TooManyRequests
 
 log = get_logger("OIDC.errors")
 RETRY_AFTER_S = 5
@@ -19,10 +18,9 @@ RETRY_AFTER_S = 5
 def answer_in_json(blueprint: Blueprint) -> None:
     """Let the blueprint's failures speak OAuth; a 500 shows a correlation id and nothing else."""
 
-    @blueprint.errorhandler(RateLimitExceeded)
-    def _too_many(error: RateLimitExceeded) -> Response:
-        page = too_many(error)
-        return oauth_error(429, "temporarily_unavailable", retry_after=page.headers["Retry-After"])
+    @blueprint.errorhandler(TooManyRequests)
+    def _too_many(error: TooManyRequests) -> Response:
+        return too_many(error)
 
     @blueprint.errorhandler(sqlalchemy.exc.OperationalError)
     @blueprint.errorhandler(sqlalchemy.exc.InterfaceError)
@@ -47,6 +45,10 @@ def answer_in_json(blueprint: Blueprint) -> None:
     def _unexpected(error: Exception) -> Response:
         log.error("unexpected_error", exc_info=error)
         return oauth_error(500, "server_error", correlation_id=correlation_id())
+
+
+def too_many(error: TooManyRequests) -> Response:
+    return oauth_error(429, str(error.error), retry_after=error.retry_after)
 
 
 def oauth_error(status: int, error: str, *, retry_after: Any = None, **more: Any) -> Response:

@@ -7,12 +7,12 @@ from flask import request as flask_request
 from libs.observe.logs import get_logger
 from libs.people.access import protocol
 from libs.service import parts_of
-from services.oidc.extensions import limiter
 from services.oidc.flows import refusals
 from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.protocol.authorization import pushed
 from services.oidc.protocol.authorization.checks import CHECKS, REPEATABLE, AuthorizationRequest, Refused
 from services.oidc.protocol.client_auth import METHODS, private_key_jwt
+from services.oidc.protocol.limits import TooManyRequests, Visit
 from services.oidc.protocol.requests import FormRequest
 from services.oidc.protocol.server import NO_STORE, known_client, server
 from services.oidc.routes.machine_errors import answer_in_json, oauth_error
@@ -26,17 +26,20 @@ CREDENTIALS = frozenset({"client_secret", *private_key_jwt.PARAMETERS})
 
 
 @bp.post("/oauth2/par", provide_automatic_options=False)
-@limiter.limit("oidc_par", "600 per minute")
 @protocol("clients prove themselves as at the token endpoint")
 def push() -> Response:
     """§2: the checks of the authorization endpoint, before the browser comes."""
-    sent = None
+    sent, visit = None, Visit("oidc_par")
     try:
-        sent = FormRequest(flask_request)
-        client = server.authenticate_client(sent, list(METHODS))
+        try:
+            sent = FormRequest(flask_request, visit)
+            client = server.authenticate_client(sent, list(METHODS))
+        finally:
+            visit.count()
     except OAuth2Error as error:
-        known = known_client(sent, error)
-        _note(known, str(error.error), error.get_error_description(), getattr(error, "reason", None))
+        if not isinstance(error, TooManyRequests):
+            known = known_client(sent, error)
+            _note(known, str(error.error), error.get_error_description(), sent.detail if sent else None)
         return server.handle_error_response(None, error)
     asked = _read(sent, client)
     try:
@@ -67,8 +70,8 @@ def refuse_other_methods() -> Response:
 def _read(sent: FormRequest, client: RegisteredClient) -> AuthorizationRequest:
     """Who pushed it is proven; `client_id` in the form is the same, or was left out."""
     parameters = {name: value for name, value in sent.form.items() if name not in CREDENTIALS}
-    if resources := " ".join(flask_request.form.getlist(REPEATABLE)).strip():
-        parameters[REPEATABLE] = resources
+    if sent.resources:
+        parameters[REPEATABLE] = " ".join(sent.resources)
     return AuthorizationRequest(
         parameters={**parameters, "client_id": client.client_id},
         repeated=frozenset(),

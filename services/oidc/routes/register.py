@@ -5,50 +5,49 @@ from flask import Blueprint, Response, json, request
 
 from libs.observe.logs import get_logger
 from libs.people.access import protocol
-from services.oidc.extensions import limiter
 from services.oidc.protocol import registration
+from services.oidc.protocol.limits import TooManyRequests, admit
 from services.oidc.protocol.registration import Answer, NoRegistrationToken
-from services.oidc.routes.machine_errors import answer_in_json, oauth_error
+from services.oidc.routes.machine_errors import answer_in_json, oauth_error, too_many
 
 bp = Blueprint("register", __name__)
 answer_in_json(bp)
 log = get_logger("OIDC.register")
 
-PER_ADDRESS = "60 per minute"
 MANAGEMENT = "/oauth2/register/<client_id>"
 
 
 @bp.post("/oauth2/register", provide_automatic_options=False)
-@limiter.limit("oidc_register", PER_ADDRESS)
 @protocol("an initial access token lets in, or the policy that nobody needs one")
 def create() -> Response:
     """RFC 7591 §3.1."""
+    admit("oidc_register")
     answer = registration.create(request)
     log.info("client_registered", client_id=answer[1]["client_id"])
     return _answer(answer)
 
 
 @bp.get(MANAGEMENT)
-@limiter.limit("oidc_register", PER_ADDRESS)
 @protocol("the client's registration access token opens it")
 def read(client_id: str) -> Response:
     """RFC 7592 §2.1."""
+    admit("oidc_register")
     return _answer(registration.read(request, client_id))
 
 
 @bp.put(MANAGEMENT)
-@limiter.limit("oidc_register", PER_ADDRESS)
 @protocol("the client's registration access token opens it")
 def update(client_id: str) -> Response:
     """RFC 7592 §2.2."""
+    admit("oidc_register")
     return _answer(registration.update(request, client_id))
 
 
 @bp.delete(MANAGEMENT)
-@limiter.limit("oidc_register", PER_ADDRESS)
 @protocol("the client's registration access token opens it")
 def delete(client_id: str) -> Response:
     """RFC 7592 §2.3."""
+    admit("oidc_register")
     registration.delete(request, client_id)
     return Response(status=204, headers={"Cache-Control": "no-store"})
 
@@ -69,6 +68,8 @@ def refuse_other_methods() -> Response:
 @bp.errorhandler(OAuth2Error)
 def _refused(error: OAuth2Error) -> Response:
     """RFC 7591 §3.2.2; for tokens RFC 6750 §3."""
+    if isinstance(error, TooManyRequests):
+        return too_many(error)
     log.warning("registration_refused", error=error.error, reason=error.get_error_description())
     response = oauth_error(
         error.status_code, str(error.error), error_description=error.get_error_description()

@@ -6,11 +6,11 @@ from libs.audit import set_actor
 from libs.observe.logs import get_logger
 from libs.people.access import protocol
 from libs.service import parts_of
-from services.oidc.extensions import db, limiter
-from services.oidc.flows.refusals import remember
+from services.oidc.flows import refusals
 from services.oidc.protocol.client_auth import UnknownClientError
-from services.oidc.protocol.grants import OFFERED
+from services.oidc.protocol.grants import LABELS
 from services.oidc.protocol.keys import keys
+from services.oidc.protocol.limits import TooManyRequests
 from services.oidc.protocol.server import known_client, server
 from services.oidc.routes.machine_errors import answer_in_json, oauth_error
 
@@ -22,31 +22,31 @@ OTHER_METHODS = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 @bp.post("/oauth2/token", provide_automatic_options=False)
-@limiter.limit("oidc_token", "1200 per minute")
 @protocol("clients prove themselves, or their codes by PKCE")
 def token() -> Response:
     """RFC 6749 §3.2."""
-    keys.load()  # before the transaction, so that making the first keys is none of it
-    with db.transaction():
-        response = server.create_token_response()
+    keys.load()  # before any transaction, so that making the first keys is none of it
+    response = server.create_token_response()
     _count()
     return response
 
 
 @bp.post("/oauth2/introspect", provide_automatic_options=False)
-@limiter.limit("oidc_token", "1200 per minute")
 @protocol("clients prove themselves by their secret")
 def introspect() -> Response:
     """RFC 7662 §2."""
-    return server.create_endpoint_response("introspection")
+    response = server.create_endpoint_response("introspection")
+    _explain("introspect")
+    return response
 
 
 @bp.post("/oauth2/revoke", provide_automatic_options=False)
-@limiter.limit("oidc_token", "1200 per minute")
 @protocol("clients prove themselves, or bear the token")
 def revoke() -> Response:
     """RFC 7009 §2."""
-    return server.create_endpoint_response("revocation")
+    response = server.create_endpoint_response("revocation")
+    _explain("revoke")
+    return response
 
 
 @bp.route("/oauth2/token", methods=OTHER_METHODS, provide_automatic_options=False)
@@ -66,27 +66,43 @@ def _count() -> None:
     request, error = g.token_outcome
     client = known_client(request, error)
     sent = request.payload.grant_type if request is not None else None
-    grant = sent if sent in OFFERED else "other"
+    grant = LABELS.get(sent or "", "other")
     if client is not None:
         set_actor(f"client:{client.client_id}")
     if error is None:
         metrics.tokens_issued.labels(grant=grant).inc()
         log.info("token_issued", client_id=client.client_id if client else None, grant=grant)
         return
+    if isinstance(error, TooManyRequests):
+        return  # counted by the limit
     if client is not None:
         metrics.tokens_failed.labels(grant=grant, error=error.error).inc()
     elif isinstance(error, UnknownClientError):
         metrics.unknown_clients.inc()
+    _explain("token", grant=grant)
+
+
+def _explain(endpoint: str, **more: str) -> None:
+    """Log a refusal, and keep its exact reason for staff."""
+    request, error = g.token_outcome
+    if error is None or isinstance(error, TooManyRequests):
+        return
+    client = known_client(request, error)
+    client_id = client.client_id if client is not None else None
+    description = error.get_error_description()
+    detail = request.detail if request is not None else None
     log.warning(
         "token_refused",
-        client_id=client.client_id if client else None,
-        grant=grant,
+        endpoint=endpoint,
+        client_id=client_id,
         error=error.error,
-        reason=error.get_error_description(),
+        reason=detail or description,
+        **more,
     )
-    remember(
-        endpoint="token",
-        client_id=client.client_id if client else None,
+    refusals.remember(
+        endpoint=endpoint,
+        client_id=client_id,
         error=error.error,
-        description=error.get_error_description(),
+        description=description or None,
+        detail=detail,
     )

@@ -2,30 +2,43 @@
 
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6750 import InsufficientScopeError
-from flask import Blueprint, Response, current_app, json, request
+from flask import Blueprint, Response, current_app, request
 
 from libs.people.access import protocol
 from libs.service import parts_of
-from services.oidc.extensions import limiter
-from services.oidc.protocol.userinfo import NoToken, bearer_token, userinfo
-from services.oidc.routes.machine_errors import answer_in_json, oauth_error
+from services.oidc.protocol.limits import TooManyRequests, Visit
+from services.oidc.protocol.userinfo import Answer, NoToken, bearer_token, userinfo
+from services.oidc.routes.machine_errors import answer_in_json, oauth_error, too_many
 
 bp = Blueprint("userinfo", __name__)
 answer_in_json(bp)
 
 
 @bp.route("/oauth2/userinfo", methods=["GET", "POST"])
-@limiter.limit("oidc_userinfo", "3000 per minute")
 @protocol("an access token is what opens it")
 def show() -> Response:
     """OpenID Connect Core §5.3."""
+    visit = Visit("oidc_userinfo")
     try:
-        claims = userinfo(bearer_token(request), issuer=parts_of(current_app).settings.PUBLIC_URL)
+        answer = _answer(visit)
+    except TooManyRequests as error:
+        return too_many(error)
     except OAuth2Error as error:
         return _refused(error)
-    response = Response(json.dumps(claims), content_type="application/json")
+    response = Response(answer.content, content_type=answer.content_type)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _answer(visit: Visit) -> Answer:
+    """Whatever comes of it, the request is counted."""
+    try:
+        return userinfo(bearer_token(request), issuer=parts_of(current_app).settings.PUBLIC_URL, visit=visit)
+    except TooManyRequests:
+        raise
+    except OAuth2Error:
+        visit.count()
+        raise
 
 
 def _refused(error: OAuth2Error) -> Response:

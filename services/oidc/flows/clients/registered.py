@@ -1,21 +1,24 @@
-"""Clients as the protocol sees them: plain values, kept in the process for a second at most."""
+"""Clients as the protocol sees them: plain values in the process, compared with their rows every second."""
 
 import dataclasses
 import hmac
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from authlib.oauth2.rfc6749 import ClientMixin
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from libs.database import utcnow
 from libs.guard.single_use import digest
 from services.oidc.extensions import db
+from services.oidc.flows.clients import last_uses
 from services.oidc.models import Client, ClientSecret
 
 CACHE_LIFETIME = timedelta(seconds=1)
@@ -67,7 +70,10 @@ class RegisteredClient(ClientMixin):
     backchannel_logout_session_required: bool
     frontchannel_logout_uri: str | None
     frontchannel_logout_session_required: bool
-    secret_digests: tuple[str, ...] = field(repr=False)
+    secrets: tuple[tuple[str, datetime | None], ...] = field(repr=False)
+    """The digest of each, and when it ends."""
+    stamp: str = field(repr=False)
+    """Another one after each change."""
 
     @property
     def sector(self) -> str:
@@ -109,8 +115,15 @@ class RegisteredClient(ClientMixin):
 
     def check_client_secret(self, client_secret: str) -> bool:
         """Whether it is one of its secrets. SHA-256 is enough: they are random, and compared in constant time."""
-        offered = digest(client_secret)
-        return any(hmac.compare_digest(offered, known) for known in self.secret_digests)
+        offered, now = digest(client_secret), utcnow()
+        matching = [
+            known
+            for known, expires_at in self.secrets
+            if hmac.compare_digest(offered, known) and (expires_at is None or expires_at > now)
+        ]
+        for known in matching:
+            last_uses.note(self.client_id, known)
+        return bool(matching)
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
         """At the token endpoint in the one way that it is registered for (RFC 7591 §2).
@@ -140,57 +153,103 @@ def _without_loopback_port(uri: str) -> str | None:
     return parts._replace(netloc=parts.hostname).geturl()
 
 
-_cache: dict[str, tuple[float, RegisteredClient]] = {}
+class _Cache:
+    """The clients that this process was asked for lately. One statement a second says which of them changed."""
+
+    def __init__(self) -> None:
+        self.clients: dict[str, RegisteredClient] = {}
+        self.asked_for: set[str] = set()
+        self.looked_at = float("-inf")
+        self.lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """See that nothing known here is older than CACHE_LIFETIME."""
+        if time.monotonic() - self.looked_at < CACHE_LIFETIME.total_seconds():
+            return
+        # One thread looks; the others go on with what is known.
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
+            began = time.monotonic()
+            # What nobody asked for since the last look is read again when somebody does.
+            kept = {name: one for name, one in list(self.clients.items()) if name in self.asked_for}
+            self.asked_for = set()
+            found = db.fetch_all(_STAMPS, {"ids": list(kept)}) if kept else ()
+            stamps = {row.client_id: row.stamp for row in found}
+            self.clients = {name: one for name, one in kept.items() if stamps.get(name) == one.stamp}
+            self.looked_at = began
+        finally:
+            self.lock.release()
+
+
+_cache = _Cache()
 
 
 def find_client(client_id: str | None) -> RegisteredClient | None:
     """The enabled client of this id, at most CACHE_LIFETIME old; None for anything else that may be sent."""
     if not client_id or not CLIENT_ID.match(client_id):
         return None
-    known = _cache.get(client_id)
-    if known is not None and time.monotonic() - known[0] < CACHE_LIFETIME.total_seconds():
-        return known[1]
-    asked_at = time.monotonic()
-    client = _read(client_id)
+    _cache.refresh()
+    client = _cache.clients.get(client_id)
     if client is None:
-        _cache.pop(client_id, None)
-    else:
-        _cache[client_id] = (asked_at, client)
+        client = _read(client_id)
+        if client is not None:
+            _cache.clients[client_id] = client
+    _cache.asked_for.add(client_id)
     return client
 
 
 def forget(client_id: str) -> None:
     """Read it again at the next request; for whoever has just changed it in this process."""
-    _cache.pop(client_id, None)
+    _cache.clients.pop(client_id, None)
+
+
+_LIVING = (
+    # An expired secret is read along: time alone must not change the stamp.
+    sa.select(
+        ClientSecret.client_id,
+        sa.func.array_agg(aggregate_order_by(ClientSecret.digest, ClientSecret.id)).label("digests"),
+        sa.func.array_agg(aggregate_order_by(ClientSecret.expires_at, ClientSecret.id)).label("ends"),
+        sa.cast(
+            sa.func.array_agg(
+                aggregate_order_by(sa.func.concat(ClientSecret.id, ClientSecret.expires_at), ClientSecret.id)
+            ),
+            sa.Text,
+        ).label("stamp"),
+    )
+    .where(ClientSecret.client_id == Client.client_id)
+    .group_by(ClientSecret.client_id)
+    .lateral("living")
+)
+_STAMP = sa.func.concat(sa.text("clients.xmin"), "/", _LIVING.c.stamp).label("stamp")
+"""The transaction that wrote the client's row last, and its secrets: whoever changes them, in whatever way."""
+_STAMPS = (
+    sa.select(Client.client_id, _STAMP)
+    .outerjoin(_LIVING, sa.true())
+    .where(Client.client_id == sa.func.any(sa.bindparam("ids", type_=ARRAY(sa.Text))), Client.is_enabled)
+)
+_CLIENT = (
+    sa.select(*Client.__table__.columns, _LIVING.c.digests, _LIVING.c.ends, _STAMP)
+    .outerjoin(_LIVING, sa.true())
+    .where(Client.client_id == sa.bindparam("id"), Client.is_enabled)
+)
 
 
 def _read(client_id: str) -> RegisteredClient | None:
-    now = utcnow()
-    secrets = (
-        sa.select(sa.func.array_agg(ClientSecret.digest))
-        .where(
-            ClientSecret.client_id == Client.client_id,
-            sa.or_(ClientSecret.expires_at.is_(None), ClientSecret.expires_at > now),
-        )
-        .scalar_subquery()
-    )
-    row = db.fetch_one(
-        sa.select(*Client.__table__.columns, secrets.label("secret_digests")).where(
-            Client.client_id == client_id, Client.is_enabled
-        )
-    )
+    row = db.fetch_one(_CLIENT, {"id": client_id})
     if row is None:
         return None
     values = {name: getattr(row, name) for name in _FIELDS}
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = _FIELDS[name](value)
-    return RegisteredClient(**values, secret_digests=tuple(row.secret_digests or ()))
+    secrets = tuple(zip(row.digests or (), row.ends or (), strict=True))
+    return RegisteredClient(**values, secrets=secrets, stamp=row.stamp)
 
 
 _FIELDS: dict[str, Callable[[Iterable[str]], Any]] = {
     item.name: frozenset if "frozenset" in str(item.type) else tuple
     for item in dataclasses.fields(RegisteredClient)
-    if item.name != "secret_digests"
+    if item.name not in ("secrets", "stamp")
 }
 """The columns that are taken over, and what a list of theirs becomes."""

@@ -15,6 +15,7 @@ from services.oidc.protocol.client_auth import (
     private_key_jwt,
 )
 from services.oidc.protocol.client_jwt import UnusableJWT
+from services.oidc.protocol.limits import Visit
 
 log = get_logger("OIDC.client_auth")
 
@@ -48,23 +49,23 @@ class Authentication(ClientAuthentication):
         for name, module in METHODS.items():
             self.register(name, module.authenticate)
 
-    def authenticate(
-        self, request: OAuth2Request, methods: Sequence[str], endpoint: str = "token"
-    ) -> RegisteredClient:
+    def authenticate(self, request: Any, methods: Sequence[str], endpoint: str = "token") -> RegisteredClient:
         """The client behind the request. Raises InvalidClientError, always with the same words and status 401."""
         try:
             return self._authenticate(request, methods, endpoint)
         except NotAuthenticated as error:
             client_id = request.client.client_id if request.client else None
             log.warning("client_not_authenticated", client_id=client_id, reason=error.reason)
+            request.detail = error.reason
             raise
 
-    def _authenticate(
-        self, request: OAuth2Request, methods: Sequence[str], endpoint: str
-    ) -> RegisteredClient:
+    def _authenticate(self, request: Any, methods: Sequence[str], endpoint: str) -> RegisteredClient:
         request.client = find_client(claimed_client_id(request))
         if request.client is None:
-            raise UnknownClientError("the client is unknown or disabled")
+            is_named = claimed_client_id(request) is not None
+            raise UnknownClientError(
+                "no enabled client has this client_id" if is_named else "no client_id was sent"
+            )
         used = [name for name, module in METHODS.items() if module.is_used(request)] or ["none"]
         if len(used) > 1:
             raise NotAuthenticated("two methods at once: " + ", ".join(used))
@@ -75,10 +76,14 @@ class Authentication(ClientAuthentication):
         except UnusableJWT as error:
             raise NotAuthenticated(f"the assertion is refused: {error}") from error
         if client is None:
-            raise NotAuthenticated(f"{used[0]} proves nothing")
+            raise NotAuthenticated(request.detail or f"{used[0]}: what was sent to prove the client is wrong")
         if not client.check_endpoint_auth_method(used[0], endpoint):
             raise NotAuthenticated(f"{used[0]} is used, {client.auth_method} is registered")
         request.auth_method = used[0]
+        visit: Visit | None = request.visit
+        if visit is not None:
+            visit.client = client
+            visit.look_ahead()
         return client
 
 
