@@ -76,6 +76,7 @@ class Database(SQLAlchemy):
         )
         # Values stay readable after the commit: flows hand models to doors.
         super().__init__(model_class=base, session_options={"expire_on_commit": False})
+        self._twins: dict[sa.Engine, sa.Engine] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -112,28 +113,50 @@ class Database(SQLAlchemy):
         Inside a transaction that has begun this joins it: a request never waits for a second connection while it
         holds a first.
         """
-        session: Session = self.session()
-        if session.in_transaction():
+        session = self._session_in_transaction()
+        if session is not None:
             yield session
             return
         with Session(self._autocommitting(), expire_on_commit=False) as own:
             yield own
 
     def fetch_all(self, statement: sa.Executable, parameters: Any = None) -> Sequence[sa.Row[Any]]:
-        """The rows of one statement, as they are now, without the ORM: for hot paths."""
-        session = self.session()
-        if session.in_transaction():
+        """The rows of one statement that stands alone, without the ORM: for hot paths.
+
+        A change with RETURNING is committed when this returns. Within a transaction under way it belongs to that.
+        """
+        session = self._session_in_transaction()
+        if session is not None:
             return session.execute(statement, parameters).all()
-        with self._autocommitting().connect() as connection:
-            return connection.execute(statement, parameters).all()
+        with self.engine.connect() as connection:
+            # At the driver: SQLAlchemy's execution option does the same, and takes as long as the statement.
+            driver: Any = connection.connection.dbapi_connection
+            driver.autocommit = True
+            try:
+                return connection.execute(statement, parameters).all()
+            finally:
+                if not driver.closed:
+                    driver.autocommit = False
 
     def fetch_one(self, statement: sa.Executable, parameters: Any = None) -> sa.Row[Any] | None:
-        """The only row of one statement, or None."""
+        """The only row of one statement, or None; as fetch_all()."""
         rows = self.fetch_all(statement, parameters)
         return rows[0] if rows else None
 
+    def _session_in_transaction(self) -> Session | None:
+        """The session of the transaction under way; none is made only to look."""
+        if not self.session.registry.has():
+            return None
+        session: Session = self.session()
+        return session if session.in_transaction() else None
+
     def _autocommitting(self) -> sa.Engine:
-        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        """The engine's twin for statements that stand alone; made once, for making it takes longer than a statement."""
+        engine = self.engine
+        twin = self._twins.get(engine)
+        if twin is None:
+            twin = self._twins[engine] = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return twin
 
 
 def engine_options(settings: ServiceSettings) -> dict[str, Any]:

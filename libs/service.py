@@ -1,6 +1,5 @@
 """Service assembly: one order in which every app of the suite is put together."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import redis
-from flask import Blueprint, Flask, Response, g, request
+from flask import Blueprint, Flask
 
-from libs.audit import Audit, set_actor
+from libs.audit import Audit
 from libs.database import Database, init_database
 from libs.guard.breakers import Breakers
 from libs.guard.keyring import KeyRing, derive
@@ -21,23 +20,23 @@ from libs.messaging.inbox import Handler, Inbox
 from libs.messaging.outbox import Outbox
 from libs.messaging.worker import Tasks, bare_celery, declare_event_tasks
 from libs.observe.health import Check, Probe, init_health, standard_checks
-from libs.observe.logs import configure_logs, correlation_id, get_logger, set_correlation_id, set_service
+from libs.observe.logs import configure_logs
 from libs.observe.metrics import GaugeSamples, Metrics, init_metrics
+from libs.observe.requests import Requests
 from libs.people.access import init_access
 from libs.people.bearer import Bearer, IssuerKeys
 from libs.people.sessions import Session
 from libs.settings import ServiceSettings, Settings
+from libs.web.app import App
 from libs.web.client_address import ClientAddress
 from libs.web.csrf import init_csrf
-from libs.web.headers import init_headers
+from libs.web.headers import Headers
 from libs.web.languages import init_languages
 from libs.web.pages import init_pages
 from libs.web.problems import init_problems
 
 if TYPE_CHECKING:
     from libs.web.api import APIBlueprint
-
-log = get_logger("libs.request")
 
 MAX_REQUEST_BYTES = 1024 * 1024
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -117,7 +116,7 @@ def create_service(
     `checks` adds rows to /health; `failures` says what their failing means. `serves_health` is off for the
     gateway's app, which answers for all.
     """
-    app = Flask(import_name, static_folder=None)
+    app = App(import_name, static_folder=None)
     configure_logs(settings, service=name)
     _configure(app, settings)
     parts = Parts(
@@ -143,16 +142,16 @@ def create_service(
         init_database(app, stores.db, settings, folder / "migrations")
         _init_messaging(app, parts, settings, handlers or {})
 
-    # The request chain, outermost first: who asks, under which id, may they, is it their own form, how often.
-    _init_request_log(app, name)
+    # The request chain, outermost first. Around Flask: who asks, by which method, what every answer carries, and
+    # under which id it is logged and timed. Within: in which language, is it their own form, may they, how often.
+    around = Headers(Requests(app.wsgi_app, parts.metrics), settings)
+    app.wsgi_app = ClientAddress(_KnownMethods(around), settings.TRUSTED_PROXY_HOPS)  # type: ignore[method-assign]
     init_problems(app)
     init_languages(app, folder / "translations")
     init_pages(app, settings)
-    init_headers(app, settings)
     init_csrf(app, settings)
     init_access(app)
     limiter.init_app(app, settings)
-    app.wsgi_app = ClientAddress(_KnownMethods(app.wsgi_app), settings.TRUSTED_PROXY_HOPS)  # type: ignore[method-assign]
 
     metrics_text = init_metrics(app, parts.metrics)
     standard, standard_failures = standard_checks(app)
@@ -232,28 +231,3 @@ class _KnownMethods:
             )
             return [b""]
         return self.app(environ, start_response)
-
-
-def _init_request_log(app: Flask, name: str) -> None:
-    """A correlation id per request, taken from the gateway, and one log line when it is answered."""
-
-    @app.before_request
-    def _begin() -> None:
-        set_service(name)
-        set_actor("anonymous")
-        set_correlation_id(request.headers.get("X-Request-ID"))
-        g.began = time.perf_counter()
-
-    @app.after_request
-    def _end(response: Response) -> Response:
-        response.headers.setdefault("X-Request-ID", correlation_id() or "")
-        if request.path not in ("/healthz", "/readyz", "/health", "/metrics"):
-            log.info(
-                "request",
-                method=request.method,
-                # The path alone: queries hold tokens of mailed links.
-                path=request.path,
-                status=response.status_code,
-                duration_ms=round((time.perf_counter() - g.get("began", time.perf_counter())) * 1000, 1),
-            )
-        return response

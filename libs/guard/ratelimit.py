@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
-from flask import Flask, Response, current_app
+from flask import Flask, Response, current_app, request
 from flask_babel import lazy_gettext, ngettext
 from flask_limiter import Limiter, RequestLimit
 from flask_limiter.errors import RateLimitExceeded
@@ -84,11 +84,26 @@ def hashed_user(settings: Settings, name: str) -> str:
     return hmac.new(key, folded.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
 
 
+class _Limiter(Limiter):
+    """Flask-Limiter, which does nothing for a request that no limit of ours is looked up for beforehand.
+
+    Views count for themselves; before them only the limits of a whole blueprint are asked, and a Redis that was
+    away whether it is back.
+    """
+
+    def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
+        if in_middleware and not self._storage_dead:
+            limited = self.limit_manager._blueprint_limits
+            if not any(name in limited for name in request.blueprints):
+                return
+        super()._check_request_limit(callable_name, in_middleware)
+
+
 class RateLimiter:
     """The limiter of one service."""
 
     def __init__(self) -> None:
-        self.limiter = Limiter(
+        self.limiter = _Limiter(
             key_func=client_address,
             strategy="moving-window",
             key_prefix=KEY_PREFIX,
@@ -106,6 +121,9 @@ class RateLimiter:
             "retry": None,
         }
         self.limiter.init_app(app)
+        # Headers about limits, which ours never send, and an end for what ends with the request anyway.
+        app.after_request_funcs[None].pop()
+        app.teardown_request_funcs[None].pop()
 
         @app.errorhandler(RateLimitExceeded)
         def _exceeded(error: RateLimitExceeded) -> Response:

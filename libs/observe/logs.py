@@ -2,10 +2,14 @@
 
 import logging
 import re
+import secrets
 import sys
-import uuid
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 import structlog
@@ -40,6 +44,8 @@ _SECRET_VALUES = (
     (re.compile(r"(Failing row contains) \(.*\)"), r"\1 (redacted)"),
     (re.compile(r"(Key \([^\n]*?\)=)\([^\n]*\)"), r"\1(redacted)"),
 )
+# One of these characters is in every text that a pattern above could change.
+_MAY_HOLD_A_SECRET = re.compile(r"eyJ|[=:\s]")
 REDACTED = "[redacted]"
 
 
@@ -50,7 +56,7 @@ def correlation_id() -> str | None:
 
 def set_correlation_id(value: str | None) -> str:
     """Take over an id that looks like one, or make a new one."""
-    chosen = value if value and _VALID_ID.match(value) else uuid.uuid4().hex
+    chosen = value if value and _VALID_ID.match(value) else secrets.token_hex(16)
     _correlation_id.set(chosen)
     return chosen
 
@@ -63,15 +69,16 @@ def set_service(name: str) -> None:
 def redact(value: Any) -> Any:
     """A copy without secrets, by name and by look; the net under the rule never to log one."""
     if isinstance(value, str):
-        for pattern, replacement in _SECRET_VALUES:
-            value = pattern.sub(replacement, value)
+        if _MAY_HOLD_A_SECRET.search(value):
+            for pattern, replacement in _SECRET_VALUES:
+                value = pattern.sub(replacement, value)
         return value
     if isinstance(value, bytes):
         return redact(value.decode("utf-8", "replace"))
     if isinstance(value, dict):
         return {
             key: REDACTED
-            if isinstance(item, (str, bytes, list, tuple, set)) and item and _SECRET_NAME.search(str(key))
+            if isinstance(item, (str, bytes, list, tuple, set)) and item and _says_secret(str(key))
             else redact(item)
             for key, item in value.items()
         }
@@ -83,53 +90,147 @@ def redact(value: Any) -> Any:
     return value
 
 
+@lru_cache(1024)
+def _says_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
 def get_logger(name: str) -> Any:
     """A logger whose events are static snake_case words with scalars as fields."""
     return structlog.get_logger(name)
 
 
+def log_request(*, method: str, path: str, status: int, duration_ms: float) -> None:
+    """The line of one request, written as every other would be, but without the machinery that makes those.
+
+    It is by far the most frequent, and its fields are known: of these only the path and the id come from outside.
+    """
+    handler = _current.handler
+    if _current.is_console or handler is None:
+        _request_log.info("request", method=method, path=path, status=status, duration_ms=duration_ms)
+    elif _request_logger.isEnabledFor(logging.INFO):
+        correlation_id = _correlation_id.get()
+        handler.write_line(
+            f'{{"method": {_quoted(method)}, "path": {_quoted(redact(path))}, "status": {status}, '
+            f'"duration_ms": {duration_ms}, "event": "request", "level": "info", "logger": "libs.request", '
+            f'"timestamp": "{datetime.now(UTC).isoformat()[:-6]}Z", '
+            f'"service": {_quoted(_service.get() or _current.service)}, '
+            f'"correlation_id": {_quoted(redact(correlation_id)) if correlation_id else "null"}}}'
+        )
+
+
+class _Lines(logging.StreamHandler[Any]):
+    """Writes records, and lines that are finished already, each whole."""
+
+    def write_line(self, line: str) -> None:
+        self.acquire()
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except Exception:  # noqa: S110  as logging has it: a log that cannot be written fails nobody's request
+            pass
+        finally:
+            self.release()
+
+
+@dataclass
+class _Current:
+    """What configure_logs() was told last."""
+
+    service: str = ""
+    is_console: bool = False
+    handler: _Lines | None = None
+    finish: tuple[Any, ...] = ()
+
+
+_current = _Current()
+_request_log = get_logger("libs.request")
+_request_logger = logging.getLogger("libs.request")
+
+
+def _writer(level: int) -> Callable[["_Logger", str], None]:
+    def write(self: "_Logger", line: str) -> None:
+        if _current.handler is not None and self.levels.isEnabledFor(level):
+            _current.handler.write_line(line)
+
+    return write
+
+
+class _Logger:
+    """Where structlog's records end: lines, past the machinery of `logging` but for its levels."""
+
+    def __init__(self, name: str):
+        self.name, self.levels = name, logging.getLogger(name)
+
+    debug, info, warning = _writer(logging.DEBUG), _writer(logging.INFO), _writer(logging.WARNING)
+    error = exception = _writer(logging.ERROR)
+    critical = _writer(logging.CRITICAL)
+
+
+def _add_context(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    record.setdefault("service", _service.get() or _current.service)
+    record["correlation_id"] = record.get("correlation_id") or _correlation_id.get()
+    return record
+
+
+def _redact_record(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    internal = {key: record.pop(key) for key in ("_record", "_from_structlog") if key in record}
+    record = redact(dict(record))
+    record.update(internal)
+    return record
+
+
+def _redact_trace(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The text that an exception became after the record was redacted."""
+    if "exception" in record:
+        record["exception"] = redact(record["exception"])
+    return record
+
+
+_CHAIN: tuple[Any, ...] = (
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+    _add_context,
+    _redact_record,
+)
+"""What every record goes through, ours and other libraries'."""
+
+
+def _finish(logger: Any, method: str, record: Any) -> Any:
+    """A record as text, in the form that is configured now: loggers are kept from their first use on."""
+    for step in _current.finish:
+        record = step(logger, method, record)
+    return record
+
+
 def configure_logs(settings: Settings, *, service: str) -> None:
     """Send every logger of the process to stdout in one form. `service` is used where no context names one."""
-
-    def add_context(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        record.setdefault("service", _service.get() or service)
-        record["correlation_id"] = record.get("correlation_id") or _correlation_id.get()
-        return record
-
-    def redact_record(
-        _logger: Any, _method: str, record: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        internal = {key: record.pop(key) for key in ("_record", "_from_structlog") if key in record}
-        record = redact(dict(record))
-        record.update(internal)
-        return record
-
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        add_context,
-    ]
     # structlog's own exception text would print values of local variables; names and places are enough.
-    finish: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if settings.LOG_FORMAT == "console":
+    is_console = settings.LOG_FORMAT == "console"
+    finish: tuple[Any, ...]
+    if is_console:
         # Its own way to show an exception prints local variables too.
         plain = structlog.dev.plain_traceback
-        finish.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain))
+        finish = (structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain),)
     else:
-        finish += [structlog.processors.format_exc_info, redact_record, structlog.processors.JSONRenderer()]
+        finish = (structlog.processors.format_exc_info, _redact_trace, structlog.processors.JSONRenderer())
     structlog.configure(
-        processors=[*shared, redact_record, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*_CHAIN, _finish],
+        logger_factory=_Logger,
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Lines(sys.stdout)
+    of_others = structlog.stdlib.ProcessorFormatter
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, redact_record], processors=finish
+        of_others(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_CHAIN],
+            processors=[of_others.remove_processors_meta, *finish],
         )
     )
+    _current.service, _current.is_console, _current.handler = service, is_console, handler
+    _current.finish = finish
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.LOG_LEVEL.upper())

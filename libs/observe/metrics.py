@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from flask import Flask, Request
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from flask import Flask
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
@@ -57,30 +57,40 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self.request_duration = Histogram(
+            "id_http_request_duration_seconds",
+            "Duration of HTTP requests in seconds",
+            ("method", "route", "status", "service"),
+            registry=self.registry,
+            buckets=BUCKETS,
+        )
+        self.requests_total = counter("id_http_request", "HTTP requests", "method", "status", "service")
+        self._series: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
         if service == "account":
             for reason in LOGIN_REASONS:
                 self.login_failure_reasons.labels(reason=reason)
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count and time a request. Routes, known methods and statuses are few: each triple's series are kept."""
+        series = self._series.get((method, route, status))
+        if series is None:
+            labels = {"method": method, "status": status, "service": self.service}
+            series = self.request_duration.labels(route=route, **labels), self.requests_total.labels(**labels)
+            self._series[method, route, status] = series
+        duration, total = series
+        duration.observe(seconds)
+        total.inc()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
 
 def init_metrics(app: Flask, metrics: Metrics) -> Callable[[str | None], tuple[str, str]]:
-    """Time every request as `id_http_request_duration_seconds`. Returns what renders /metrics (text, type)."""
+    """Returns what renders /metrics (text, type), of one process or of all workers of a master.
 
-    def route(request: Request) -> str:
-        return str(request.url_rule) if request.url_rule else "none"
-
-    exporter = PrometheusMetrics(
-        app,
-        path=None,
-        registry=metrics.registry,
-        defaults_prefix="id",
-        group_by=route,
-        buckets=BUCKETS,
-        default_labels={"service": metrics.service},
-        excluded_paths=["^/(healthz|readyz|health|metrics)$", "^/static/"],
-    )
+    Requests are timed by libs.observe.requests: the exporter's own hooks look every label up for each of them.
+    """
+    exporter = PrometheusMetrics(app, path=None, registry=metrics.registry, export_defaults=False)
     return lambda accept: exporter.generate_metrics(accept)
 
 

@@ -2,9 +2,13 @@
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from flask import request
+
+MAX_ADDRESS_LENGTH = 100
+"""With a zone, an address of IPv6 may be longer than its 45 characters; what is longer still is none."""
 
 
 class ClientAddress:
@@ -29,8 +33,14 @@ class ClientAddress:
 
 def parse_address(text: str) -> str | None:
     """The canonical form of an IP address, or None; IPv4 inside IPv6 is IPv4."""
+    bare = text.strip().strip("[]")
+    return _canonical(bare) if len(bare) <= MAX_ADDRESS_LENGTH else None
+
+
+@lru_cache(2048)
+def _canonical(text: str) -> str | None:
     try:
-        address = ipaddress.ip_address(text.strip().strip("[]"))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
     mapped = getattr(address, "ipv4_mapped", None)

@@ -53,6 +53,8 @@ def init_csrf(app: Flask, settings: Settings) -> None:
         for secret in (*reversed(settings.SECRET_KEY_FALLBACKS), settings.SECRET_KEY)
     ]
     csrf = _TokenOnly(app)
+    # Its own look at every request; ours follows.
+    app.before_request_funcs[None].pop()
 
     @app.before_request
     def _check() -> ResponseReturnValue | None:

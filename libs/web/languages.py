@@ -69,6 +69,7 @@ def init_languages(app: Flask, translations: Path | None) -> None:
 
     @app.before_request
     def _remember_choice() -> None:
-        chosen = supported(request.args.get("language"))
-        if chosen and request.method == "GET":
-            remember_language(chosen)
+        if request.method == "GET" and request.query_string:
+            chosen = supported(request.args.get("language"))
+            if chosen:
+                remember_language(chosen)

@@ -17,10 +17,11 @@ LIBS = {
     "audit", "commands", "database", "service", "settings",
     "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
     "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
-    "observe.health", "observe.logs", "observe.metrics", "observe.worker_health",
+    "observe.health", "observe.logs", "observe.metrics", "observe.requests", "observe.worker_health",
     "people.access", "people.bearer", "people.denials", "people.handover", "people.sessions",
     "web.api.blueprint", "web.api.document", "web.api.pages", "web.api.shapes", "web.api.states",
-    "web.client_address", "web.csrf", "web.headers", "web.languages", "web.pages", "web.problems", "web.redirects",
+    "web.app", "web.client_address", "web.csrf", "web.headers", "web.languages", "web.pages", "web.problems",
+    "web.redirects",
 }  # fmt: skip
 """A module joins when a service needs it today, a second one will by an open issue, and one sentence says why."""
 

@@ -1,5 +1,7 @@
 """Health, metrics, logs."""
 
+import io
+import json
 import logging
 import threading
 import time
@@ -7,11 +9,12 @@ from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from flask import Flask
 
 from libs.observe import health
 from libs.observe.health import Component, Probe, health_report
-from libs.observe.logs import redact
+from libs.observe.logs import get_logger, redact
 from libs.observe.metrics import Metrics, World, exposition
 from libs.service import parts_of
 from tests.libs import sample
@@ -85,7 +88,51 @@ def test_requests_are_timed_by_route_not_by_path(sample_app: Flask) -> None:
         'id_http_request_duration_seconds_count{method="GET",route="/open",service="notification",status="200"}'
         in text
     )
+    assert 'id_http_request_total{method="GET",service="notification",status="404"}' in text
     assert "no-such-path-12345" not in text
+
+
+def test_the_line_of_a_request_has_the_form_of_all_others(
+    sample_app: Flask, log_text: Callable[[], str]
+) -> None:
+    get_logger("libs.request").info("request", method="GET", path='/no-"such"-ü', status=404, duration_ms=1.0)
+    Browser(sample_app).get('/no-"such"-ü', headers={"X-Request-ID": "an-id-of-some-length"})
+    model, line = log_text().splitlines()
+    changing = ("duration_ms", "timestamp", "correlation_id", "service")
+    expected = {**json.loads(model), **{name: json.loads(line)[name] for name in changing}}
+    assert line == json.dumps(expected)
+    assert json.loads(line)["service"] == "notification"
+    assert json.loads(line)["correlation_id"] == "an-id-of-some-length"
+    assert len(json.loads(line)["timestamp"]) == len(json.loads(model)["timestamp"])
+
+
+@pytest.mark.parametrize(
+    ("path", "request_id"),
+    [
+        ("/x/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2", "12345678"),
+        ("/x/token=hunter2", "12345678"),
+        ("/x", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2"),
+    ],
+)
+def test_what_looks_like_a_secret_is_not_in_the_line_of_a_request(
+    sample_app: Flask, log_text: Callable[[], str], path: str, request_id: str
+) -> None:
+    Browser(sample_app).get(path, headers={"X-Request-ID": request_id})
+    assert '"event": "request"' in log_text()
+    assert "hunter2" not in log_text()
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(
+    sample_app: Flask, log_text: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):
+            monkeypatch.setattr(handler, "stream", Full())
+    assert Browser(sample_app).get("/open").status_code == 200
 
 
 def test_an_invented_method_becomes_no_label(sample_app: Flask) -> None:

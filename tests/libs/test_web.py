@@ -45,6 +45,18 @@ def test_every_page_carries_the_headers(sample_app: Flask) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
+def test_a_page_that_does_not_look_at_the_browsers_session_does_not_vary_by_it(sample_app: Flask) -> None:
+    browser = Browser(sample_app)
+    browser.get("/open?language=ru")
+    name = sample_app.config["SESSION_COOKIE_NAME"]
+    assert browser.cookie(name)
+    assert "Vary" not in browser.get("/open").headers
+    assert "Cookie" in browser.get("/nowhere").headers["Vary"]
+    browser.set_cookie(name, "made up")
+    assert browser.get("/open").status_code == 200
+    assert "Здесь" not in browser.get("/nowhere").text
+
+
 def test_pages_with_a_token_in_the_address_send_no_referrer(sample_app: Flask) -> None:
     assert Browser(sample_app).get("/open?token=x").headers["Referrer-Policy"] == "no-referrer"
 
