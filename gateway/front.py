@@ -72,6 +72,12 @@ STAFF_PAGES = (
         ("support",),
     ),
     StaffPage(
+        "/admin/keys",
+        lazy_gettext("Signing keys"),
+        lazy_gettext("What tokens are signed with, and when that changes."),
+        ("admin",),
+    ),
+    StaffPage(
         "/admin/clients",
         lazy_gettext("Apps"),
         lazy_gettext("What signs people in here, what it may do, and why it was refused."),

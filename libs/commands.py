@@ -3,10 +3,12 @@
 import functools
 import getpass
 import json
+import logging
 import os
 import re
 import shutil
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +70,7 @@ def command(function: Function) -> Function:
     def run(*args: Any, **kwargs: Any) -> Any:
         from libs.service import parts_of
 
+        _keep_logs_apart()
         set_service(parts_of(current_app).name)
         set_correlation_id(None)
         set_actor(f"command:{_operator()}")
@@ -94,6 +97,13 @@ def command(function: Function) -> Function:
             raise click.ClickException(f"Redis did not answer ({type(error).__name__}).") from None
 
     return run  # type: ignore[return-value]
+
+
+def _keep_logs_apart() -> None:
+    """What a command says goes to stdout, where programs read it as JSON; what the flows log goes to stderr."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
 
 
 def _is_no_text(value: Any) -> bool:

@@ -19,8 +19,9 @@ import sqlalchemy as sa
 from flask import Request, current_app, g
 from flask_babel import lazy_gettext
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import import_key
+from joserfc.jws import JWSAlgModel, JWSRegistry
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from libs.database import Database, Timestamp, is_away, utcnow
@@ -33,8 +34,8 @@ log = get_logger("libs.bearer")
 ACCESS_TOKEN_TYPE = "at+jwt"
 MAX_LENGTH = 8192
 """Longer text is no token of ours and is refused unread."""
-KINDS = {"ES256": "EC", "RS256": "RSA"}
-"""What our issuer signs with; a key of another algorithm is left alone until a release knows it."""
+KINDS = {"ES256": "EC", "RS256": "RSA", "PS256": "RSA", "EdDSA": "OKP"}
+"""What our issuer signs with, and the kind of key; one of another algorithm is left alone until a release knows it."""
 KEYS_LIFETIME = timedelta(seconds=5)
 """A key that came or went is seen by every process within this time."""
 LOOK_INTERVAL = timedelta(seconds=1)
@@ -53,6 +54,22 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]{1,1000}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{1,1
 
 
 # -- reading -----------------------------------------------------------------------------------------------------
+
+
+class _OneAlgorithm(JWSRegistry):
+    """joserfc's registry with one algorithm in it, and without its warning at EdDSA.
+
+    RFC 9864 gives that a new name per curve; clients and our metadata know Ed25519 by the old one.
+    """
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        if name not in (self.allowed or ()):
+            raise UnsupportedAlgorithmError(f"Algorithm of '{name}' is not allowed")
+        return self.algorithms[name]
+
+
+REGISTRIES: Mapping[str, JWSRegistry] = {alg: _OneAlgorithm(algorithms=[alg]) for alg in KINDS}
+"""What signs and verifies by one algorithm and no other."""
 
 
 class PublicKey(Protocol):
@@ -87,7 +104,7 @@ def read_token(
     if key is None or header["alg"] != key.alg:
         return None
     try:
-        claims = jwt.decode(text, key.jwk, algorithms=[key.alg]).claims
+        claims = jwt.decode(text, key.jwk, registry=REGISTRIES[key.alg]).claims
     except (JoseError, ValueError, TypeError, RecursionError):
         return None
     if not isinstance(claims, dict) or claims.get("iss") != issuer:

@@ -9,8 +9,7 @@ from services.oidc.cli import COMMANDS
 from services.oidc.consumers import HANDLERS
 from services.oidc.extensions import limiter, stores
 from services.oidc.flows import logouts as logout_deliveries
-from services.oidc.flows.keys import ALGORITHMS
-from services.oidc.observing import gauges
+from services.oidc.observing import gauges, keys_health
 from services.oidc.protocol.grants import LABELS
 from services.oidc.protocol.keys import keys
 from services.oidc.routes import (
@@ -30,6 +29,7 @@ from services.oidc.routes import (
     userinfo,
     webfinger,
 )
+from services.oidc.routes import keys as keys_page
 from services.oidc.routes.api import API
 from services.oidc.routes.cors import init_cors
 from services.oidc.settings import OIDCSettings
@@ -45,6 +45,7 @@ BLUEPRINTS = (
     logout.bp,
     logouts.bp,
     apps.bp,
+    keys_page.bp,
     register.bp,
     clients.bp,
     client_settings.bp,
@@ -59,9 +60,9 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
 
     def oidc_keys() -> Component:
         with app.app_context():
-            found = keys.load()  # makes the first ones: whoever waits for us to be ready waits for keys too
-        status = "healthy" if set(found.current) >= set(ALGORITHMS) else "unhealthy"
-        return Component("oidc_keys", status, None, {"key_count": len(found.by_kid)})
+            # The first look of a process makes and imports keys: whoever waits for us to be ready waits for them too.
+            # From then on this reads what is known.
+            return keys_health(keys.load())
 
     app = create_service(
         __name__,

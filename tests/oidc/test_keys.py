@@ -1,0 +1,337 @@
+"""Signing keys take turns by themselves: next, current, previous, retired."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from libs.messaging.events import KeysChanged
+from libs.people.bearer import KINDS, REGISTRIES
+from libs.people.sessions import Session
+from libs.service import parts_of
+from tests.conftest import recorded, run_command
+from tests.oidc.key_tools import (
+    beat,
+    ensure,
+    header_of,
+    is_read_by_apis,
+    jwks,
+    kid_of,
+    kids,
+    look_again,
+    pass_time,
+    rows,
+    sign,
+    states,
+)
+from tests.oidc.relying_party import RelyingParty
+from tests.pages import Browser
+
+pytestmark = pytest.mark.usefixtures("no_keys")
+
+DAY = timedelta(days=1)
+
+
+def test_a_first_start_makes_keys_that_sign_and_the_ones_after_them(app: Flask) -> None:
+    published = jwks(app)
+    assert len(published) == 4
+    assert {key["alg"] for key in published[:2]} == {"ES256", "RS256"}, "those that sign come first"
+    for alg in ("ES256", "RS256"):
+        assert sorted(states(app, alg).values()) == ["current", "next"]
+        assert header_of(sign(app, alg))["kid"] == kid_of(app, alg, "current")
+
+
+def test_keys_are_made_once_however_many_processes_start(app: Flask) -> None:
+    barrier = threading.Barrier(5)
+
+    def start(_: int) -> int:
+        barrier.wait()
+        return ensure(app)
+
+    with ThreadPoolExecutor(5) as pool:
+        assert sorted(pool.map(start, range(5))) == [0, 0, 0, 0, 4]
+
+
+def test_before_its_time_nothing_changes(app: Flask) -> None:
+    before = jwks(app)
+    pass_time(app, 90 * DAY - timedelta(minutes=1))
+    beat(app)
+    assert jwks(app) == before
+
+
+def test_after_ninety_days_the_next_key_signs_and_the_one_before_verifies_until_its_last_token_has_expired(
+    app: Flask,
+) -> None:
+    old, coming = kid_of_first(app, "current"), kid_of(app, "RS256", "next")
+    pass_time(app, 90 * DAY)
+    beat(app)
+    assert states(app, "RS256")[old] == "previous"
+    assert states(app, "RS256")[coming] == "current"
+    assert len(states(app, "RS256")) == 3, "another one is next"
+    assert header_of(sign(app, "RS256"))["kid"] == coming
+    pass_time(app, timedelta(hours=1))
+    beat(app)
+    assert old in kids(app), (
+        "an ID token that it signed last is still alive for somebody whose clock is behind"
+    )
+    pass_time(app, timedelta(minutes=6))
+    beat(app)
+    assert states(app, "RS256")[old] == "retired"
+    assert old not in kids(app)
+
+
+def kid_of_first(app: Flask, state: str) -> str:
+    ensure(app)
+    return kid_of(app, "RS256", state)
+
+
+def test_private_halves_go_when_keys_stop_signing(app: Flask) -> None:
+    ensure(app)
+    for _ in range(2):
+        pass_time(app, 90 * DAY)
+        beat(app)
+    found = {row.state: row.private_key_sealed for row in rows(app)}
+    assert set(found) == {"next", "current", "previous", "retired"}
+    assert found["retired"] is None
+    assert found["previous"] is None
+    assert all(found[state].startswith("data1:") for state in ("next", "current"))
+    assert '"d"' not in str([row.public_jwk for row in rows(app)])
+
+
+def test_beat_that_comes_twice_side_by_side_rotates_once(app: Flask) -> None:
+    ensure(app)
+    told = len(recorded(app, KeysChanged))
+    pass_time(app, 90 * DAY)
+    barrier = threading.Barrier(4)
+
+    def tick(_: int) -> None:
+        barrier.wait()
+        beat(app)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(tick, range(4)))
+    for alg in ("ES256", "RS256"):
+        assert sorted(states(app, alg).values()) == ["current", "next", "previous"]
+    assert len(recorded(app, KeysChanged)) == told + 1
+
+
+def test_a_key_that_came_late_is_published_for_as_long_as_its_absence_can_be_cached(app: Flask) -> None:
+    ensure(app)
+    pass_time(app, 100 * DAY)
+    execute(app, "DELETE FROM signing_keys WHERE state = 'next'")
+    beat(app)
+    late = kid_of(app, "RS256", "next")
+    settings = parts_of(app).settings
+    pass_time(app, settings.JWKS_MAX_AGE + timedelta(minutes=5))
+    beat(app)
+    assert states(app, "RS256")[late] == "next", "the old one signs on meanwhile"
+    pass_time(app, timedelta(seconds=2))
+    beat(app)
+    assert states(app, "RS256")[late] == "current"
+
+
+def execute(app: Flask, statement: str) -> None:
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(sa.text(statement))
+    look_again()
+
+
+def test_every_step_is_audited_and_told_to_the_services_in_the_order_of_the_steps(app: Flask) -> None:
+    ensure(app)
+    before = len(recorded(app, KeysChanged))
+    pass_time(app, 90 * DAY)
+    beat(app)
+    pass_time(app, timedelta(hours=2))
+    beat(app)
+    news = recorded(app, KeysChanged)[before:]
+    assert [len(event.jwks["keys"]) for event in news] == [6, 4]
+    assert news[1].version == news[0].version + 1
+    assert news[1].jwks["keys"] == jwks(app)
+    old = next(row.kid for row in rows(app) if row.state == "retired")
+    with app.app_context():
+        actions = [entry.action for entry in parts_of(app).audit.entries(target=f"key:{old}")]
+    assert actions == ["key.retired", "key.replaced", "key.created"]
+
+
+# -- on demand ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alg", ["EdDSA", "PS256"])
+def test_the_first_client_that_asks_for_an_algorithm_gets_keys_of_it_that_sign_at_once(
+    app: Flask, browser: Browser, person: Session, make_client: Callable[..., RelyingParty], alg: str
+) -> None:
+    assert alg not in {key["alg"] for key in jwks(app)}
+    make_client(id_token_signed_response_alg=alg, is_enabled=False)
+    assert alg not in {key["alg"] for key in jwks(app)}, "nobody who is let in has asked"
+    client = make_client(id_token_signed_response_alg=alg, access_token_signing_alg=alg)
+    assert sorted(states(app, alg).values()) == ["current", "next"]
+    tokens = client.tokens(browser)
+    for token in (tokens["id_token"], tokens["access_token"]):
+        assert header_of(token)["alg"] == alg
+        jwt.decode(token, KeySet.import_key_set({"keys": jwks(app)}), registry=REGISTRIES[alg])
+    assert client.userinfo(tokens["access_token"]).status_code == 200
+    make_client(id_token_signed_response_alg=alg)
+    assert len(states(app, alg)) == 2
+    pass_time(app, 90 * DAY)
+    beat(app)
+    assert sorted(states(app, alg).values()) == ["current", "next", "previous"], "it rotates as the others do"
+
+
+def test_a_client_that_changes_its_algorithm_gets_keys_of_it(
+    app: Flask, make_client: Callable[..., RelyingParty]
+) -> None:
+    from services.oidc.flows.clients import update_client
+
+    client = make_client()
+    ensure(app)
+    with app.app_context():
+        update_client(client.client_id, userinfo_signed_response_alg="EdDSA")
+    assert header_of(sign(app, "EdDSA"))["kid"] == kid_of(app, "EdDSA", "current")
+
+
+def test_a_start_finds_the_algorithms_of_clients_that_are_there_already(
+    app: Flask, make_client: Callable[..., RelyingParty]
+) -> None:
+    client = make_client()
+    statement = "UPDATE clients SET access_token_signing_alg = 'PS256' WHERE client_id = '{}'"
+    execute(app, statement.format(client.client_id))
+    ensure(app)
+    assert kid_of(app, "PS256", "current")
+    execute(app, "UPDATE clients SET access_token_signing_alg = 'ES256'")
+
+
+def test_whatever_we_offer_can_be_signed_even_when_nobody_has_prepared_it(app: Flask) -> None:
+    from services.oidc.flows.clients.metadata import SIGNING_ALGORITHMS
+
+    ensure(app)
+    assert set(SIGNING_ALGORITHMS) == set(KINDS)
+    for alg in SIGNING_ALGORITHMS:
+        token = sign(app, alg)
+        jwt.decode(token, KeySet.import_key_set({"keys": jwks(app)}), registry=REGISTRIES[alg])
+
+
+def test_a_key_made_in_a_transaction_that_fails_is_nobodys(app: Flask) -> None:
+    from services.oidc.protocol.keys import keys
+
+    ensure(app)
+    with app.app_context(), pytest.raises(RuntimeError), parts_of(app).db.transaction():
+        lost = keys.signing_key("EdDSA").kid
+        raise RuntimeError
+    assert "EdDSA" not in {key["alg"] for key in jwks(app)}
+    assert header_of(sign(app, "EdDSA"))["kid"] != lost
+
+
+def test_our_own_apis_take_access_tokens_of_every_algorithm(
+    app: Flask,
+    account_app: Flask,
+    browser: Browser,
+    person: Session,
+    make_client: Callable[..., RelyingParty],
+) -> None:
+    for alg in KINDS:
+        client = make_client(access_token_signing_alg=alg, scopes=("openid", "me"))
+        token = client.tokens(browser, scope="openid me")["access_token"]
+        assert is_read_by_apis(app, account_app, token)
+
+
+# -- in the middle of flows ----------------------------------------------------------------------------------------
+
+
+def test_a_code_from_before_a_rotation_is_redeemed_after_it(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    known = KeySet.import_key_set({"keys": jwks(app)})
+    before = client.tokens(browser, scope="openid offline_access", prompt="consent")
+    code = client.code(browser, id_token_hint=before["id_token"])
+    assert run_command(app, "keys", "rotate").exit_code == 0
+    look_again()
+    after = client.redeem(code).json
+    assert header_of(after["id_token"])["kid"] != header_of(before["id_token"])["kid"]
+    for tokens in (before, after):
+        jwt.decode(tokens["id_token"], known, registry=REGISTRIES["RS256"])
+        jwt.decode(tokens["access_token"], known, registry=REGISTRIES["ES256"])
+        assert client.userinfo(tokens["access_token"]).status_code == 200
+        assert client.introspect(tokens["access_token"])["active"] is True
+    assert client.refresh(before["refresh_token"]).status_code == 200
+
+
+def test_an_id_token_is_a_hint_long_after_its_key_was_retired(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    hint = client.tokens(browser)["id_token"]
+    pass_time(app, 90 * DAY)
+    beat(app)
+    pass_time(app, DAY)
+    beat(app)
+    assert header_of(hint)["kid"] not in kids(app)
+    answer = client.answer(browser, prompt="none", id_token_hint=hint)
+    assert "code" in answer, answer
+    assert client.userinfo(hint).status_code == 401
+    pass_time(app, 180 * DAY)
+    assert client.answer(browser, prompt="none", id_token_hint=hint).get("error"), "not for ever"
+
+
+# -- watching ----------------------------------------------------------------------------------------------------
+
+
+def health(app: Flask) -> Any:
+    from services.oidc.observing import keys_health
+    from services.oidc.protocol.keys import keys
+
+    look_again()
+    with app.app_context():
+        return keys_health(keys.load())
+
+
+def test_health_says_how_many_keys_are_published_and_what_is_wrong_with_them(app: Flask) -> None:
+    ensure(app)
+    assert (health(app).status, health(app).details) == ("healthy", {"key_count": 4})
+    pass_time(app, 90 * DAY + timedelta(minutes=1))
+    assert health(app).status == "healthy", "beat has a few minutes"
+    pass_time(app, timedelta(minutes=15))
+    assert (health(app).status, health(app).details["reason"]) == ("degraded", "rotation is overdue")
+    assert sign(app, "RS256"), "an old key signs on rather than stop"
+    beat(app)
+    assert (health(app).status, health(app).details) == ("healthy", {"key_count": 6})
+    execute(app, "DELETE FROM signing_keys WHERE state = 'next' AND alg = 'ES256'")
+    assert (health(app).status, health(app).details["reason"]) == ("degraded", "no next key")
+    execute(app, "DELETE FROM signing_keys WHERE state = 'current' AND alg = 'RS256'")
+    assert (health(app).status, health(app).details["reason"]) == ("unhealthy", "no current key")
+    assert [row.state for row in rows(app)].count("current") == 1, "looking changes nothing"
+
+
+def test_metrics_say_when_there_is_no_next_key(app: Flask) -> None:
+    ensure(app)
+    pass_time(app, 90 * DAY)
+    beat(app)
+    pass_time(app, timedelta(minutes=10))
+    execute(app, "DELETE FROM signing_keys WHERE state = 'next' AND alg = 'ES256'")
+    source = parts_of(app).gauges
+    assert source is not None
+    with app.app_context():
+        found = {(name, *labels.values()): value for name, _, labels, value in source()}
+    assert found["id_oidc_next_key_missing", "ES256"] == 1
+    assert found["id_oidc_next_key_missing", "RS256"] == 0
+    assert found["id_oidc_keys", "ES256", "next"] == 0
+    assert found["id_oidc_keys", "ES256", "current"] == 1
+    assert found["id_oidc_keys", "RS256", "previous"] == 1
+    assert found["id_oidc_keys", "RS256", "retired"] == 0
+    assert 600 <= found["id_oidc_current_key_age_seconds", "RS256"] < 660
+
+
+def test_what_pairwise_subjects_hang_on_is_not_touched_by_any_of_it(
+    app: Flask, browser: Browser, person: Session, make_client: Callable[..., RelyingParty]
+) -> None:
+    client = make_client(subject_type="pairwise")
+    sub = client.userinfo(client.tokens(browser)["access_token"]).json["sub"]
+    for command in (["keys", "rotate"], ["keys", "rotate", "--emergency"]):
+        assert run_command(app, *command).exit_code == 0
+        look_again()
+        assert client.userinfo(client.tokens(browser)["access_token"]).json["sub"] == sub
