@@ -29,7 +29,8 @@ CSRF_FREE = {
     "oidc": {
         "clients of the issuer send it": {
             "/oauth2/authorize", "/oauth2/token", "/oauth2/userinfo", "/oauth2/introspect", "/oauth2/revoke",
-            "/oauth2/logout", "/oauth2/par", "/oauth2/register", "/oauth2/register/<client_id>",
+            "/oauth2/logout", "/oauth2/par", "/oauth2/device_authorization",
+            "/oauth2/register", "/oauth2/register/<client_id>",
         }
     }
 }  # fmt: skip

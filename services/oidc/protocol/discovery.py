@@ -24,6 +24,7 @@ def metadata(issuer: str, *, clients_may_register: bool) -> dict[str, Any]:
         "userinfo_endpoint": f"{issuer}/oauth2/userinfo",
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "pushed_authorization_request_endpoint": f"{issuer}/oauth2/par",
+        "device_authorization_endpoint": f"{issuer}/oauth2/device_authorization",
         "introspection_endpoint": f"{issuer}/oauth2/introspect",
         "revocation_endpoint": f"{issuer}/oauth2/revoke",
         "end_session_endpoint": f"{issuer}/oauth2/logout",

@@ -11,9 +11,11 @@ from flask import request as flask_request
 from services.oidc.extensions import db
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.client_auth import Authentication, UnknownClientError, claimed_client_id
+from services.oidc.protocol.device import DeviceAuthorization
 from services.oidc.protocol.grants import generate_token
 from services.oidc.protocol.grants.authorization_code import AuthorizationCodeGrant
 from services.oidc.protocol.grants.client_credentials import ClientCredentialsGrant
+from services.oidc.protocol.grants.device_code import DeviceCodeGrant
 from services.oidc.protocol.grants.refresh_token import RefreshTokenGrant
 from services.oidc.protocol.introspection import Introspection
 from services.oidc.protocol.limits import TooManyRequests, Visit
@@ -23,6 +25,8 @@ from services.oidc.protocol.revocation import Revocation
 
 LIMIT = "oidc_token"
 """The scope in which requests to these endpoints are counted."""
+LIMITS = {"device_authorization": "oidc_device"}
+"""Endpoints that are counted apart."""
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -43,6 +47,8 @@ class Server(AuthorizationServer):
         self.register_grant(AuthorizationCodeGrant, [S256Challenge()])
         self.register_grant(RefreshTokenGrant)
         self.register_grant(ClientCredentialsGrant)
+        self.register_grant(DeviceCodeGrant)
+        self.register_endpoint(DeviceAuthorization)
         self.register_endpoint(Introspection)
         self.register_endpoint(Revocation)
 
@@ -76,8 +82,8 @@ class Server(AuthorizationServer):
         return self._concluded(oauth_request, visit, answer)
 
     def create_endpoint_response(self, name: str, request: Any = None) -> Response:
-        """Answer introspection or revocation."""
-        visit, oauth_request = Visit(LIMIT), None
+        """Answer introspection, revocation or device authorization."""
+        visit, oauth_request = Visit(LIMITS.get(name, LIMIT)), None
         try:
             oauth_request = FormRequest(flask_request, visit)
             answer = self._endpoints[name][0](oauth_request)

@@ -36,7 +36,7 @@ def token() -> Response:
 def introspect() -> Response:
     """RFC 7662 §2."""
     response = server.create_endpoint_response("introspection")
-    _explain("introspect")
+    explain("introspect")
     return response
 
 
@@ -45,7 +45,7 @@ def introspect() -> Response:
 def revoke() -> Response:
     """RFC 7009 §2."""
     response = server.create_endpoint_response("revocation")
-    _explain("revoke")
+    explain("revoke")
     return response
 
 
@@ -79,10 +79,10 @@ def _count() -> None:
         metrics.tokens_failed.labels(grant=grant, error=error.error).inc()
     elif isinstance(error, UnknownClientError):
         metrics.unknown_clients.inc()
-    _explain("token", grant=grant)
+    explain("token", grant=grant)
 
 
-def _explain(endpoint: str, **more: str) -> None:
+def explain(endpoint: str, **more: str) -> None:
     """Log a refusal, and keep its exact reason for staff."""
     request, error = g.token_outcome
     if error is None or isinstance(error, TooManyRequests):

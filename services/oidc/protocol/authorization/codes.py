@@ -1,6 +1,7 @@
 """Authorization codes: a new grant, whose code is its first column."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,46 +32,70 @@ def issue_code(interaction: Interaction, session: Session) -> str:
 
     A grant without offline_access lives as long as the session can. Raises SignInRevoked.
     """
-    code, digest = single_use.make()
-    grant = _grant(interaction, session, digest)
-    if db.fetch_one(_STORE_FOR_KNOWN, {**grant, "known_version": session.claims_version}) is None:
-        _store_with_snapshot(grant, session)
-    return code
-
-
-def _grant(interaction: Interaction, session: Session, digest: str) -> dict[str, Any]:
-    """The row, by its columns."""
     settings = parts_of(current_app).settings
-    now = utcnow()
-    scopes = held_by(interaction.scopes, roles=session.roles)
-    is_offline = OFFLINE_ACCESS in scopes
-    session_end = datetime.fromtimestamp(session.absolute_end, UTC)
     acr = session.acr
     if interaction.is_acr_essential:
         # Whoever insists on certain words gets one of them (OpenID Connect Core §5.5.1.1).
         acr = strength.strongest_met(session.acr, interaction.acr_values) or acr
-    return {
+    code, digest = single_use.make()
+    store_grant(
+        session,
+        client_id=interaction.client_id,
+        scopes=held_by(interaction.scopes, roles=session.roles),
+        code_digest=digest,
+        code_lifetime=settings.CODE_LIFETIME,
+        resources=interaction.resources,
+        claims_request=interaction.claims_request,
+        acr=acr,
+        nonce=interaction.nonce,
+        redirect_uri=interaction.redirect_uri if interaction.is_redirect_uri_sent else None,
+        code_challenge=interaction.code_challenge,
+    )
+    return code
+
+
+def store_grant(
+    session: Session,
+    *,
+    client_id: str,
+    scopes: Sequence[str],
+    code_digest: str,
+    code_lifetime: timedelta,
+    **more: Any,
+) -> None:
+    """Store what a person gave a client, under the hash of the code for it; `more` are further columns.
+
+    Raises SignInRevoked, and IntegrityError where the code has a grant already.
+    """
+    settings = parts_of(current_app).settings
+    now = utcnow()
+    is_offline = OFFLINE_ACCESS in scopes
+    session_end = datetime.fromtimestamp(session.absolute_end, UTC)
+    grant = {
         "id": uuid7(),
         "kind": "authorization_code",
-        "client_id": interaction.client_id,
+        "client_id": client_id,
         "sub": session.sub,
         "sid": session.sid,
         "is_offline": is_offline,
         "scope": " ".join(scopes),
-        "resources": interaction.resources,
-        "claims_request": interaction.claims_request,
+        "resources": [],
+        "claims_request": None,
         "auth_time": session.auth_time,
-        "acr": acr,
+        "acr": session.acr,
         "amr": session.amr,
         "roles": session.roles,
-        "nonce": interaction.nonce,
-        "redirect_uri": interaction.redirect_uri if interaction.is_redirect_uri_sent else None,
-        "code_challenge": interaction.code_challenge,
-        "code_digest": digest,
-        "code_expires_at": now + settings.CODE_LIFETIME,
+        "nonce": None,
+        "redirect_uri": None,
+        "code_challenge": None,
+        "code_digest": code_digest,
+        "code_expires_at": now + code_lifetime,
         "created_at": now,
         "expires_at": now + settings.REFRESH_ABSOLUTE_LIFETIME if is_offline else session_end,
+        **more,
     }
+    if db.fetch_one(_STORE_FOR_KNOWN, {**grant, "known_version": session.claims_version}) is None:
+        _store_with_snapshot(grant, session)
 
 
 _COLUMNS = (

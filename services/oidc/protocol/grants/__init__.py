@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from libs.database import Timestamp, utcnow, uuid7
 from libs.guard.single_use import digest
 from libs.service import parts_of
+from services.oidc.flows.clients.metadata import DEVICE_CODE
 from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.flows.resources import audience_of, scopes_at
 from services.oidc.models import AccessToken
@@ -19,7 +20,7 @@ from services.oidc.protocol.grants.targets import narrowed
 from services.oidc.protocol.tokens import Authorization, make_access_token, make_id_token
 from services.oidc.scopes import held_by
 
-OFFERED = ("authorization_code", "refresh_token", "client_credentials")
+OFFERED = ("authorization_code", "refresh_token", "client_credentials", DEVICE_CODE)
 """The grant types that have a module here."""
 LABELS: Mapping[str, str] = {name: name.rpartition(":")[2] for name in OFFERED}
 """How metrics and logs name each: the last word of a long name."""

@@ -2,27 +2,13 @@
 
 from typing import Any
 
-import sqlalchemy as sa
-from authlib.oauth2.rfc6749 import InvalidGrantError
 from authlib.oauth2.rfc6749 import grants as authlib
-from flask import current_app
 
-from libs.database import Timestamp, utcnow, uuid7
-from libs.guard import single_use
-from libs.observe.logs import get_logger
-from libs.people import denials
-from libs.service import parts_of
-from services.oidc.extensions import db
 from services.oidc.flows.clients.registered import RegisteredClient
-from services.oidc.flows.revoking import end_grant
-from services.oidc.models import AccessToken, Grant, RefreshToken, Subject
 from services.oidc.protocol.client_auth import METHODS
-from services.oidc.protocol.grants import authorization_of, insert_opaque, opaque_values
-from services.oidc.protocol.liveness import denial_keys
-from services.oidc.protocol.reasons import ago, difference
+from services.oidc.protocol.grants import codes
+from services.oidc.protocol.reasons import difference
 from services.oidc.protocol.tokens import Authorization
-
-log = get_logger("OIDC.token")
 
 
 class Code:
@@ -39,52 +25,6 @@ class Code:
         return self.row.scope
 
 
-_CODE = (
-    sa.select(
-        *Grant.__table__.columns,
-        Subject.status,
-        Subject.roles.label("present_roles"),
-        Subject.claims.label("person_claims"),
-    )
-    .join(Subject, Subject.sub == Grant.sub)
-    .where(Grant.code_digest == sa.bindparam("digest"))
-)
-
-
-def _spend() -> sa.Select[Any]:
-    """One statement, hence one transaction: the code is spent, and what was issued for it is stored, or neither."""
-    grants, refresh_tokens = Grant.__table__, RefreshToken.__table__
-    spent = (
-        sa.update(grants)
-        .where(
-            grants.c.id == sa.bindparam("of_grant", type_=sa.Uuid),
-            grants.c.code_used_at.is_(None),
-            grants.c.ended_at.is_(None),
-        )
-        .values(code_used_at=sa.bindparam("now", type_=Timestamp))
-        .returning(grants.c.id)
-        .cte("spent")
-    )
-    columns: dict[str, sa.ColumnElement[Any]] = {
-        "id": sa.bindparam("refresh_id", type_=sa.Uuid),
-        "grant_id": spent.c.id,
-        "digest": sa.bindparam("refresh_digest", type_=sa.Text),
-        "created_at": sa.bindparam("now", type_=Timestamp),
-        "expires_at": sa.bindparam("refresh_end", type_=Timestamp),
-    }
-    refresh = sa.insert(refresh_tokens).from_select(
-        list(columns),
-        sa.select(*columns.values()).where(sa.bindparam("refresh_digest", type_=sa.Text).is_not(None)),
-    )
-    return sa.select(spent.c.id).add_cte(
-        refresh.returning(refresh_tokens.c.id).cte("refresh"),
-        insert_opaque(spent).returning(AccessToken.__table__.c.id).cte("access"),
-    )
-
-
-_SPEND = _spend()
-
-
 class AuthorizationCodeGrant(authlib.AuthorizationCodeGrant):
     """The order is Authlib's: client, grant type, code, redirect_uri, PKCE, person; the code is spent last."""
 
@@ -93,20 +33,15 @@ class AuthorizationCodeGrant(authlib.AuthorizationCodeGrant):
     IS_ITS_OWN_TRANSACTION = True
 
     def query_authorization_code(self, code: str, client: RegisteredClient) -> Code | None:
-        """The code of this client. One used before ends what its first use produced (RFC 6749 §4.1.2)."""
-        row = db.fetch_one(_CODE, {"digest": single_use.digest(code)})
-        if row is None or row.client_id != client.client_id:
-            self.request.detail = "nobody knows the code" if row is None else "the code is another client's"
+        """The code of this client, that came to it by a browser."""
+        row = codes.find_code(code)
+        if row is None or row.kind != "authorization_code":
+            self.request.detail = "nobody knows the code"
             return None
-        if row.code_used_at is not None:
-            self._end_after_reuse(row)
+        if row.client_id != client.client_id:
+            self.request.detail = "the code is another client's"
             return None
-        if row.ended_at is not None or row.code_expires_at <= utcnow():
-            self.request.detail = (
-                f"what the code stands for has ended ({row.end_cause})"
-                if row.ended_at is not None
-                else f"the code expired {ago(row.code_expires_at)}"
-            )
+        if not codes.is_unspent(self.request, row):
             return None
         if row.redirect_uri is not None:
             # Authlib compares it next.
@@ -115,46 +50,10 @@ class AuthorizationCodeGrant(authlib.AuthorizationCodeGrant):
         return Code(row)
 
     def authenticate_user(self, authorization_code: Code) -> Authorization | None:
-        """Who gave the code, while they may still sign in."""
-        row = authorization_code.row
-        found = self.request.visit.count(denial_keys(row))
-        if row.status != "active":
-            self.request.detail = f"the person is {row.status}"
-            return None
-        if denials.reach(found, issued_at=int(row.created_at.timestamp())):
-            self.request.detail = "the person's access was revoked after the code was issued"
-            return None
-        return authorization_of(row, grant_id=row.id, nonce=row.nonce, named=self.request.resources)
+        return codes.who_gave(self.request, authorization_code.row)
 
     def save_token(self, token: dict[str, Any]) -> None:
-        """Spend the code; of many who try at once one goes on, and the others end what it got."""
-        row = self.request.authorization_code.row
-        now = utcnow()
-        text, digest = None, None
-        if self.request.client.check_grant_type("refresh_token"):
-            text, digest = single_use.make()
-        idle = parts_of(current_app).settings.REFRESH_IDLE_LIFETIME
-        values = {
-            "of_grant": row.id,
-            "now": now,
-            "refresh_id": uuid7(),
-            "refresh_digest": digest,
-            "refresh_end": min(now + idle, row.expires_at),
-            **opaque_values(self.request, token),
-        }
-        if db.fetch_one(_SPEND, values) is None:
-            self._end_after_reuse(row)
-            raise InvalidGrantError("The code is not valid.")
-        if text is not None:
-            token["refresh_token"] = text
+        codes.spend(self.request, self.request.authorization_code.row, token)
 
     def delete_authorization_code(self, authorization_code: Code) -> None:
         """Kept with its grant, so that a second use is known for what it is."""
-
-    def _end_after_reuse(self, row: Any) -> None:
-        used = f" {ago(row.code_used_at)}" if row.code_used_at is not None else ""
-        self.request.detail = (
-            f"the code was used before{used or ', or what it stands for ended, a moment ago'}"
-        )
-        ended = end_grant(row.id, cause="code_reuse")
-        log.warning("code_reused", client_id=row.client_id, grant_id=str(row.id), ended_now=ended)
