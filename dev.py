@@ -296,6 +296,11 @@ def _test_servers() -> Iterator[None]:
 PROGRAMS = {
     "NGINX": (("nginx", "/usr/sbin/nginx"), "nginx", "the tests of the suite behind nginx"),
     "CHROMIUM": (("chromium", "chromium-browser", "google-chrome"), "chromium", "the tests in a browser"),
+    "MOD_AUTH_OPENIDC": (
+        ("/usr/lib/apache2/modules/mod_auth_openidc.so",),
+        "libapache2-mod-auth-openidc",
+        "the tests with Apache as a relying party",
+    ),
 }
 
 
@@ -304,7 +309,7 @@ def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> l
 
     def missing() -> list[str]:
         for variable, (names, _, _) in wanted.items():
-            found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
+            found = os.environ.get(variable) or next(filter(None, map(_find, names)), None)
             if found:
                 os.environ[variable] = found
         return [variable for variable in wanted if not os.environ.get(variable)]
@@ -315,6 +320,11 @@ def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> l
         f"NOT RUN: {users}, because {package} is missing: apt-get install {package}."
         for _, package, users in (wanted[variable] for variable in missing())
     ]
+
+
+def _find(name: str) -> str | None:
+    """A program on the path, or a file that is there."""
+    return name if name.startswith("/") and Path(name).exists() else shutil.which(name)
 
 
 def _wait_for(command: Sequence[str]) -> int:

@@ -155,7 +155,8 @@ def test_a_disabled_client_has_no_living_tokens(app: Flask, machine: RelyingPart
     assert error_of(get_token(machine)) == (401, "invalid_client")
     with app.app_context():
         update_client(machine.client_id, is_enabled=True)
-    assert machine.introspect(token)["active"] is True
+    assert machine.introspect(token)["active"] is False, "what it had is gone"
+    assert get_token(machine).status_code == 200
 
 
 def test_a_resource_narrows_the_token_to_itself(app: Flask, make_client: Make, orders: str) -> None:

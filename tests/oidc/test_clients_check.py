@@ -129,6 +129,7 @@ def test_secrets_that_are_old_unused_ending_or_gone(app: Flask, make_client: Mak
     assert check(app, client) == (1, {("weak", "secrets")})
 
 
+@pytest.mark.filterwarnings("ignore:Key size should be")  # joserfc sees it, too
 def test_keys_are_read_where_the_client_keeps_them(
     app: Flask, make_client: Make, documents: DocumentsServer
 ) -> None:

@@ -11,6 +11,7 @@ from flask import Flask
 
 from libs.people.sessions import Session
 from libs.service import parts_of
+from services.oidc.protocol import limits
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty, basic, error_of, http
 from tests.oidc.signing_party import SigningParty, segment
 from tests.oidc.test_authorization_checks import shown, told
@@ -256,12 +257,10 @@ def test_a_refused_request_is_not_used_up(app: Flask, browser: Browser, client: 
     assert is_accepted(use(client, browser, request_uri))
 
 
-def test_pushing_is_limited_by_address(
-    app: Flask, client: RelyingParty, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limiter = parts_of(app).limiter
-    monkeypatch.setattr(limiter, "_allowance", lambda _: "2 per minute")
+def test_pushing_is_limited(client: RelyingParty, with_settings: Callable[..., None]) -> None:
+    with_settings(TOKEN_REQUESTS_PER_ADDRESS="1 per minute", TOKEN_REQUESTS_PER_CLIENT="2 per minute")
     statuses = [client.post("/oauth2/par", client.parameters()).status_code for _ in range(4)]
+    limits.forget()
     assert statuses == [201, 201, 429, 429]
 
 

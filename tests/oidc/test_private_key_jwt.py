@@ -44,6 +44,14 @@ def test_each_algorithm_for_clients_works(make_signer: Make, alg: str) -> None:
     assert is_accepted(try_it(party, assertion=party.assertion(header={"kid": None}))), "there is one key"
 
 
+def test_ed25519_is_known_by_both_its_names(make_signer: Make) -> None:
+    """RFC 9864 §2.2; libraries have begun to use the new one."""
+    for registered in ("EdDSA", "Ed25519", None):
+        party = make_signer(alg="EdDSA", token_endpoint_auth_signing_alg=registered)
+        assert is_accepted(try_it(party))
+        assert is_accepted(try_it(party, assertion=party.assertion(alg="Ed25519")))
+
+
 def test_a_whole_sign_in(browser: Browser, person: Session, signer: SigningParty) -> None:
     tokens = signer.tokens(browser)
     assert signer.refresh(tokens["refresh_token"]).status_code == 200

@@ -224,7 +224,7 @@ def test_each_algorithm_signs_what_a_library_verifies(alg: str, monkeypatch: pyt
         "ES256": lambda: ECKey.generate_key("P-256"),
         "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
     }[alg]()
-    monkeypatch.setattr(tokens.keys, "signing_key", lambda _: Key("a-kid", alg, "current", own))
+    monkeypatch.setattr(tokens.keys, "signing_key", lambda _: Key("a-kid", alg, "current", None, own))
     text = tokens.sign({"sub": "ann"}, alg=alg, token_type="at+jwt")
     read = jwt.decode(text, own, algorithms=[alg])
     assert read.header == {"alg": alg, "kid": "a-kid", "typ": "at+jwt"}

@@ -28,6 +28,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     folder = tmp_path_factory.mktemp("suite")
     environ |= {
         # Where the suite will keep its certificate: the demo is a client of it, too.
+        "OUTBOUND_ALLOWED_HOSTS": "localhost",
         "OUTBOUND_CA_BUNDLE": str(folder / "tls" / "certificate.pem"),
         "PUBLIC_URL": f"https://localhost:{ports.https}",
         "ADMIN_EMAIL": ADMIN_EMAIL,

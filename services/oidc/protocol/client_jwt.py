@@ -15,7 +15,7 @@ from typing import Any
 from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 
-from services.oidc.flows.clients.metadata import CLIENT_ALGORITHMS
+from services.oidc.flows.clients.metadata import CLIENT_ALGORITHMS, usual_name
 from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.protocol.client_keys import client_keys
 
@@ -65,7 +65,8 @@ def read_client_jwt(
         return ClientJWT(_decode(body_part, "body"), is_signed=False)
     if alg not in CLIENT_ALGORITHMS:
         raise UnusableJWT("an algorithm that clients may not use")
-    if registered_alg is not None and alg != registered_alg:
+    alg = usual_name(alg)
+    if registered_alg is not None and alg != usual_name(registered_alg):
         raise UnusableJWT(f"signed with {alg}, registered for {registered_alg}")
     key = client_keys.find(client, alg=alg, kid=kid)
     if key is None:

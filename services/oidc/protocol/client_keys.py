@@ -16,7 +16,7 @@ from joserfc.jwk import import_key
 
 from libs.observe.logs import get_logger
 from libs.web.problems import Unavailable
-from services.oidc.flows.clients.metadata import CLIENT_ALGORITHMS, MOST_KEYS
+from services.oidc.flows.clients.metadata import CLIENT_ALGORITHMS, MOST_KEYS, usual_name
 from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.protocol.client_documents import FETCH_TIMEOUT, LeftAlone, NotFetched, a_place, fetch
 
@@ -205,12 +205,15 @@ def _read_key(member: Any) -> ClientKey | None:
         kind = _KEY_TYPES[member["kty"]]
         if kind != "RSA" and member["crv"] != kind:
             return None
+        # A base64url digit is six bits. One that is too short is not even read: joserfc would warn of it.
+        if kind == "RSA" and len(member["n"]) * 6 < RSA_BITS[0]:
+            return None
         jwk: Any = import_key({**member, "use": "sig", "key_ops": ["verify"]})
         if kind == "RSA" and not _is_sound(jwk.public_key):
             return None
     except _NO_KEY:
         return None
-    return ClientKey(kid, kind, alg, jwk)
+    return ClientKey(kid, kind, usual_name(alg) if alg is not None else None, jwk)
 
 
 def _is_sound(key: RSAPublicKey) -> bool:

@@ -22,8 +22,8 @@ from services.oidc.scopes import ROLES, SOURCES
 
 SIGNING_ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 """What we can sign with."""
-CLIENT_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
-"""What clients may sign with: their requests, their assertions."""
+CLIENT_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+"""What clients may sign with: their requests, their assertions. The last two are one: RFC 9864 §2.2 renamed it."""
 ACR_VALUES = ("1", "2", "phr")
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 MAX_NAME_LENGTH = 200
@@ -130,6 +130,11 @@ BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 BY_METADATA: Mapping[str, Setting] = {
     setting.metadata: setting for setting in SETTINGS if setting.metadata is not None
 }
+
+
+def usual_name(alg: str) -> str:
+    """The name by which an algorithm is known here, whichever of its names a client uses."""
+    return "EdDSA" if alg == "Ed25519" else alg
 
 
 def settings_of(client: Client) -> dict[str, Any]:
