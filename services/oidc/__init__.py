@@ -26,6 +26,7 @@ from services.oidc.routes import (
     par,
     refusals,
     register,
+    registration_tokens,
     resources,
     token,
     userinfo,
@@ -55,6 +56,7 @@ BLUEPRINTS = (
     client_settings.bp,
     resources.bp,
     refusals.bp,
+    registration_tokens.bp,
 )
 
 

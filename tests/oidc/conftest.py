@@ -39,6 +39,14 @@ def person(app: Flask, browser: Browser) -> Session:
 
 
 @pytest.fixture
+def admin(app: Flask) -> Browser:
+    """A browser of an administrator's, who has just signed in."""
+    browser = Browser(app)
+    sign_in_copy(browser, app, roles=["admin"])
+    return browser
+
+
+@pytest.fixture
 def make_client(app: Flask) -> Callable[..., RelyingParty]:
     """Registers clients; without arguments a confidential one that may ask for everything."""
 

@@ -27,6 +27,8 @@ class Endpoint:
     status: int = 200
     body: Callable[[], dict[str, Any]] | None = None
     is_fresh: bool = True
+    is_admins: bool = False
+    """Support does not even look."""
 
     @property
     def name(self) -> str:
@@ -34,7 +36,7 @@ class Endpoint:
 
     @property
     def role(self) -> str:
-        return "support" if self.method == "GET" else "admin"
+        return "support" if self.method == "GET" and not self.is_admins else "admin"
 
 
 def client() -> dict[str, Any]:
@@ -44,6 +46,10 @@ def client() -> dict[str, Any]:
 def resource() -> dict[str, Any]:
     word = uuid.uuid4().hex
     return {"identifier": f"https://{word}.test/", "name": "Orders", "scopes": {f"{word}:read": "see orders"}}
+
+
+def token() -> dict[str, Any]:
+    return {"note": "Partner"}
 
 
 def name() -> dict[str, Any]:
@@ -66,6 +72,9 @@ ENDPOINTS = (
     Endpoint("GET", "/clients/resources/{resource}", is_fresh=False),
     Endpoint("PATCH", "/clients/resources/{resource}", body=name),
     Endpoint("DELETE", "/clients/resources/{resource}", status=204),
+    Endpoint("GET", "/clients/registration-tokens", is_fresh=False, is_admins=True),
+    Endpoint("POST", "/clients/registration-tokens", status=201, body=token),
+    Endpoint("DELETE", "/clients/registration-tokens/{token}", status=204, is_fresh=False),
 )
 
 
@@ -79,6 +88,9 @@ def words(app: Flask) -> Callable[[], dict[str, str]]:
         return {
             "client": made["client"]["client_id"],
             "resource": boss("POST", "/clients/resources", json=resource()).json["id"],
+            "token": boss("POST", "/clients/registration-tokens", json=token()).json["registration_token"][
+                "id"
+            ],
         }
 
     return make

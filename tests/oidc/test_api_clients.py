@@ -2,6 +2,7 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from threading import Barrier
 from typing import Any
 
@@ -90,6 +91,44 @@ def test_a_rotated_secret_overlaps_with_the_one_before(app: Flask, program: Prog
     assert program("POST", f"/clients/{public}/rotate-secret").status_code == 400
 
 
+def test_a_secret_may_be_made_for_a_while(program: Program) -> None:
+    path = f"/clients/{make(program)['client']['client_id']}"
+    body = {"lifetime_seconds": 3600}
+    assert program("POST", f"{path}/rotate-secret", json=body).status_code == 200
+    newest, earlier = program.get(f"{path}/secrets").json["items"]
+    made, ends = (datetime.fromisoformat(newest[name]) for name in ("created_at", "expires_at"))
+    assert round((ends - made).total_seconds()) == 3600
+    assert earlier["created_at"] < newest["created_at"]
+    for wrong in (0, -1, 10**12, "3600", 1.5):
+        answer = program("POST", f"{path}/rotate-secret", json={"lifetime_seconds": wrong})
+        assert answer.status_code == 422, wrong
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_change_that_needs_a_secret_tells_it_in_its_answer_alone(
+    app: Flask, program: Program, method: str
+) -> None:
+    from services.oidc.flows.clients import verify_secret
+
+    client_id = make(program, auth_method="none")["client"]["client_id"]
+    path, whole = f"/clients/{client_id}", {"name": "Billing", "redirect_uris": [URI]}
+
+    def change(auth_method: str) -> dict[str, Any]:
+        body = {**whole, "auth_method": auth_method}
+        answer = program(method, path, json=body, headers={"If-Match": "*"})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Cache-Control"] == "no-store"
+        found: dict[str, Any] = answer.json
+        return found
+
+    secret = change("client_secret_basic")["client_secret"]
+    with app.app_context():
+        assert verify_secret(client_id, secret=secret)
+    assert secret not in program.get(path).text
+    for auth_method in ("client_secret_basic", "client_secret_post", "none"):
+        assert "client_secret" not in change(auth_method), auth_method
+
+
 def test_a_change_says_what_it_changes_and_one_of_two_wins(program: Program) -> None:
     path = f"/clients/{make(program)['client']['client_id']}"
     assert program("PATCH", path, json={"name": "Invoices"}).status_code == 428
@@ -171,6 +210,8 @@ def test_disabling_and_deleting_stop_the_client(
     assert program("POST", f"{path}/disable").json["is_enabled"] is False
     assert party.userinfo(tokens["access_token"]).status_code == 401
     assert program("POST", f"{path}/enable").json["is_enabled"] is True
+    assert party.userinfo(tokens["access_token"]).status_code == 401, "what has ended does not come back"
+    tokens = party.tokens(browser, scope="openid")
     assert party.userinfo(tokens["access_token"]).status_code == 200
     assert program("DELETE", path).status_code == 204
     assert party.userinfo(tokens["access_token"]).status_code == 401

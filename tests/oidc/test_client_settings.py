@@ -11,7 +11,7 @@ from flask import Flask
 
 from tests.conftest import sign_in_copy
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
-from tests.oidc.test_clients import press, settings
+from tests.oidc.test_clients import press, secret_on, settings
 from tests.pages import Browser, forms_of
 
 CHANGES: dict[str, Any] = {
@@ -51,13 +51,6 @@ CHANGES: dict[str, Any] = {
     "frontchannel_logout_uri": "https://rp.test/front",
     "frontchannel_logout_session_required": "yes",
 }
-
-
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    browser = Browser(app)
-    sign_in_copy(browser, app, roles=["admin"])
-    return browser
 
 
 @pytest.fixture
@@ -124,6 +117,7 @@ def test_a_box_that_is_not_ticked_is_no_and_a_field_that_was_not_shown_stays(
         ("jwks", "{not json", "This is not JSON"),
         ("jwks", "[" * 100_000, "This is not JSON"),
         ("jwks", '{"keys": [NaN]}', "This is not JSON"),
+        ("jwks", '{"keys": [], "keys": []}', "This is not JSON"),
         ("jwks", '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', "not a JWKS of public keys"),
         ("claims_mapping", '{"iss": "email"}', "none that tokens mean something by"),
         ("claims_mapping", '["email"]', "This is not JSON"),
@@ -148,6 +142,25 @@ def test_an_error_stands_at_its_field_and_nothing_entered_is_lost(
     if isinstance(value, str) and field != "auth_method":
         assert entered[field] == value
     assert settings(app, client.client_id) == before
+
+
+def test_a_change_that_needs_a_secret_makes_one_and_it_is_shown_once(
+    app: Flask, admin: Browser, public_client: RelyingParty
+) -> None:
+    from services.oidc.flows.clients import verify_secret
+
+    page = f"/admin/clients/{public_client.client_id}"
+    admin.fill(f"{page}/settings", button="save", follow=True, auth_method="client_secret_basic")
+    secret = secret_on(admin)
+    assert secret
+    with app.app_context():
+        assert verify_secret(public_client.client_id, secret=secret)
+    admin.get(page)
+    assert secret_on(admin) is None
+    admin.fill(f"{page}/settings", button="save", follow=True, auth_method="client_secret_post")
+    assert secret_on(admin) is None, "it has one"
+    admin.fill(f"{page}/settings", button="save", follow=True, auth_method="none")
+    assert secret_on(admin) is None
 
 
 def test_a_nul_byte_is_refused(admin: Browser, page: str) -> None:

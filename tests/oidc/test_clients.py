@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,12 +15,12 @@ from flask import Flask
 
 from libs.people.sessions import Session
 from libs.service import parts_of
-from tests.conftest import sign_in_copy
+from tests.conftest import run_command, sign_in_copy
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
 from tests.pages import ORIGIN, Browser, forms_of, token_of
 
 LOOKING = ("", "/{client}", "/refusals", "/resources", "/resources/{resource}")
-STARTING = ("/new", "/{client}/settings", "/resources/new")
+STARTING = ("/new", "/{client}/settings", "/resources/new", "/registration-tokens")
 ACTING = (
     "/new",
     "/{client}/settings",
@@ -30,8 +31,10 @@ ACTING = (
     "/resources/new",
     "/resources/{resource}",
     "/resources/{resource}/delete",
+    "/registration-tokens",
+    "/registration-tokens/{token}/revoke",
 )
-WITHOUT_FRESH = ("/{client}/disable",)
+WITHOUT_FRESH = ("/{client}/disable", "/registration-tokens/{token}/revoke")
 OLD_S = 360
 
 
@@ -42,23 +45,20 @@ def signed_in(app: Flask, *roles: str, **more: Any) -> Browser:
 
 
 @pytest.fixture
-def admin(app: Flask) -> Browser:
-    return signed_in(app, "admin")
-
-
-@pytest.fixture
 def support(app: Flask) -> Browser:
     return signed_in(app, "support")
 
 
 @pytest.fixture
 def words(app: Flask, client: RelyingParty) -> dict[str, str]:
+    from services.oidc.flows.registration_tokens import create_registration_token
     from services.oidc.flows.resource_changes import create_resource
 
     word = uuid.uuid4().hex
     with app.app_context():
         made = create_resource(identifier=f"https://{word}.test", name="Orders", scopes={word: "see orders"})
-    return {"client": client.client_id, "resource": str(made.id)}
+        token, _ = create_registration_token(note="Partner")
+        return {"client": client.client_id, "resource": str(made.id), "token": str(token.id)}
 
 
 def press(browser: Browser, path: str, **data: str) -> int:
@@ -103,13 +103,17 @@ def test_every_route_is_tried_by_each_role(
 
 
 def test_every_route_of_the_desk_is_tried_above(app: Flask) -> None:
-    kinds = {"{client}": "<client_id>", "{resource}": "<uuid:resource_id>"}
+    kinds = {
+        "{client}": "<client_id>",
+        "{resource}": "<uuid:resource_id>",
+        "{token}": "<uuid:token_id>",
+    }
     tried = set()
     for path in (*LOOKING, *STARTING, *ACTING):
         for name, rule in kinds.items():
             path = path.replace(name, rule)
         tried.add(f"/admin/clients{path}")
-    ours = ("clients.", "client_settings.", "resources.", "refusals.")
+    ours = ("clients.", "client_settings.", "resources.", "refusals.", "registration_tokens.")
     served = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(ours)}
     assert served == tried
 
@@ -185,6 +189,29 @@ def test_the_page_says_what_happens_with_the_app(
     assert "redirect_uri differs from the registered one at character" in support.text
     assert "see your e-mail address" in support.text
     assert f"{ORIGIN}/.well-known/openid-configuration" in support.text
+
+
+def test_the_page_says_what_is_weak_and_asks_nobody(
+    app: Flask, admin: Browser, support: Browser, make_client: Callable[..., RelyingParty]
+) -> None:
+    nowhere = "https://127.0.0.1:1/keys"
+    client = make_client(
+        auth_method="private_key_jwt", jwks_uri=nowhere, require_pkce=False, scopes=["openid"]
+    )
+    page = f"/admin/clients/{client.client_id}"
+    admin.get(page)
+    assert "PKCE is not required" in admin.text
+    assert f'href="{page}/settings#require_pkce"' in admin.text
+    assert "cannot be read" not in admin.text
+    assert "addresses are not asked" in admin.text
+    assert "cannot be read" in run_command(app, "clients", "check", client.client_id).output
+    support.get(page, headers={"Accept-Language": "ru"})
+    assert "PKCE не обязателен" in support.text
+    assert "#require_pkce" not in support.text
+    sound = make_client(scopes=["openid"])
+    support.get(f"/admin/clients/{sound.client_id}")
+    assert "Nothing, as far as its settings tell." in support.text
+    assert f'href="/admin/clients/logouts?client={sound.client_id}"' in support.text
 
 
 def test_names_are_text_whatever_they_hold(
@@ -315,6 +342,21 @@ def test_a_secret_is_made_once_for_each_press(app: Flask, admin: Browser, client
         assert not verify_secret(client.client_id, secret=new)
 
 
+@pytest.mark.parametrize(("days", "lasts"), [("90", 90), ("0", None), ("odd", None), ("-1", None)])
+def test_a_secret_may_be_made_for_a_while(
+    app: Flask, admin: Browser, client: RelyingParty, days: str, lasts: int | None
+) -> None:
+    from services.oidc.flows.clients import get_client
+    from services.oidc.flows.clients.secrets import living_secrets
+
+    admin.fill(f"/admin/clients/{client.client_id}", button="rotate-secret", lifetime=days)
+    with app.app_context():
+        parts_of(app).db.session.rollback()
+        newest = living_secrets(get_client(client.client_id))[-1]
+    found = newest.expires_at and round((newest.expires_at - newest.created_at) / timedelta(days=1))
+    assert found == lasts
+
+
 def test_of_many_presses_at_once_one_makes_a_secret(app: Flask, client: RelyingParty) -> None:
     from services.oidc.flows.clients import verify_secret
 
@@ -358,10 +400,15 @@ def test_an_app_is_stopped_and_let_in_again(
     browser: Browser, person: Session, admin: Browser, client: RelyingParty
 ) -> None:
     tokens = client.tokens(browser, scope="openid")
-    admin.fill(f"/admin/clients/{client.client_id}", button="disable", follow=True)
+    admin.get(f"/admin/clients/{client.client_id}")
+    assert "ends everything that it was given" in admin.text, "said before it is done"
+    admin.fill(button="disable", follow=True)
     assert client.userinfo(tokens["access_token"]).status_code == 401
     admin.fill(button="enable", follow=True)
-    assert client.userinfo(tokens["access_token"]).status_code == 200
+    assert client.userinfo(tokens["access_token"]).status_code == 401, "what has ended does not come back"
+    assert "error" in client.refresh(tokens["refresh_token"]).json
+    again = client.tokens(browser, scope="openid")
+    assert client.userinfo(again["access_token"]).status_code == 200
 
 
 def test_deleting_wants_the_name(admin: Browser, client: RelyingParty) -> None:

@@ -138,8 +138,10 @@ def test_keys_are_read_where_the_client_keeps_them(
     assert check(app, client) == (1, {("weak", "jwks_uri")})
     documents.documents["/jwks"] = {"keys": [key]}
     assert check(app, client) == (0, set())
-    documents.documents["/jwks"] = {"keys": [{**key, "n": key["n"][:171]}]}
+    short = RSAKey.generate_key(1024, {"kid": "short"}).as_dict(private=False)
+    documents.documents["/jwks"] = {"keys": [short]}
     assert check(app, client) == (1, {("weak", "jwks_uri")})
+    assert "shorter than 2048 bits" in run_command(app, "clients", "check", client.client_id).output
     for broken in ({"keys": []}, {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}, [1], b"<html>", 302):
         documents.documents["/jwks"] = broken
         assert check(app, client) == (1, {("weak", "jwks_uri")}), broken

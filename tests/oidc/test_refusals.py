@@ -197,32 +197,6 @@ def test_a_flood_fills_no_table(app: Flask, log_text: Callable[[], str]) -> None
     assert "refusals_not_kept" in log_text()
 
 
-def test_old_refusals_are_forgotten_in_batches(app: Flask) -> None:
-    from libs.database import first_uuid7, utcnow
-    from services.oidc.extensions import db
-    from services.oidc.flows.refusals import forget_old
-    from services.oidc.models import Refusal
-
-    young = remember(app)
-    with app.app_context():
-        moment = utcnow() - parts_of(app).settings.REFUSALS_KEPT * 1.1
-        start = first_uuid7(moment).int
-        with db.transaction() as session:
-            for number in range(5):
-                session.add(
-                    Refusal(
-                        id=uuid.UUID(int=start + number),
-                        request_id="an-old-request",
-                        endpoint="token",
-                        error="invalid_grant",
-                        created_at=moment,
-                    )
-                )
-        gone = [forget_old(2) for _ in range(4)]
-    assert gone == [2, 2, 1, 0]
-    assert explained(app, young)
-
-
 @pytest.mark.parametrize(
     ("error", "reason", "words"),
     [

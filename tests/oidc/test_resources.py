@@ -13,7 +13,7 @@ from joserfc.jws import extract_compact
 
 from libs.people.sessions import Session
 from tests.account.programs import Program
-from tests.conftest import run_command, sign_in_copy
+from tests.conftest import run_command
 from tests.oidc.programs import bearing
 from tests.oidc.relying_party import RelyingParty
 from tests.pages import ORIGIN, Browser
@@ -24,13 +24,6 @@ LIST = "/admin/clients/resources"
 @pytest.fixture
 def program(app: Flask) -> Program:
     return bearing(app, "admin")
-
-
-@pytest.fixture
-def admin(app: Flask) -> Browser:
-    browser = Browser(app)
-    sign_in_copy(browser, app, roles=["admin"])
-    return browser
 
 
 def body(**more: Any) -> dict[str, Any]:

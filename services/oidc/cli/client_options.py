@@ -1,6 +1,5 @@
 """Options of `clients create` and `clients update`: one for every setting that can be chosen, made from SETTINGS."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import click
 
 from services.oidc.flows import clients as flows
+from services.oidc.flows.clients.documents import read_json
 from services.oidc.flows.clients.values import LISTS, converted, find_setting, type_error, unset
 
 OPTIONS = {
@@ -56,7 +56,7 @@ class JSONObject(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = value if value.lstrip().startswith("{") else read_text(value)
         try:
-            found = json.loads(text)
+            found = read_json(text)
         except (ValueError, RecursionError):
             self.fail("This is no JSON.", param, ctx)
         if not isinstance(found, dict):

@@ -12,11 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 
-from libs.database import first_uuid7, utcnow, uuid7
+from libs.database import utcnow, uuid7
 from libs.observe.logs import correlation_id, get_logger, redact
-from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.models import Refusal
 
@@ -155,24 +153,3 @@ def recent(client_id: str, *, before: uuid.UUID | None = None, limit: int = SHOW
 def _found(*conditions: sa.ColumnElement[bool], order: Any, limit: int = SHOWN) -> list[Refusal]:
     with db.single_statements() as session:
         return list(session.scalars(sa.select(Refusal).where(*conditions).order_by(order).limit(limit)))
-
-
-def forget_old(batch: int) -> int:
-    """Delete at most so many refusals that are older than REFUSALS_KEPT. Returns how many went."""
-    kept: timedelta = parts_of(current_app).settings.REFUSALS_KEPT
-    with db.transaction() as session:
-        # Ids are in the order of time: the primary key finds the oldest.
-        old = (
-            sa.select(Refusal.id)
-            .where(Refusal.id < first_uuid7(utcnow() - kept))
-            .order_by(Refusal.id)
-            .limit(batch)
-            .with_for_update(skip_locked=True)
-        )
-        gone = session.execute(
-            sa.delete(Refusal)
-            .where(Refusal.id.in_(old.scalar_subquery()))
-            .returning(Refusal.id)
-            .execution_options(synchronize_session=False)
-        )
-        return len(gone.all())

@@ -9,6 +9,8 @@ from flask_babel import gettext, lazy_gettext
 from werkzeug.datastructures import MultiDict
 
 from services.oidc.flows.clients import BY_NAME, SETTINGS, Setting
+from services.oidc.flows.clients.documents import read_json
+from services.oidc.flows.clients.values import LISTS
 from services.oidc.flows.resources import offered_scopes
 
 GROUPS: Sequence[tuple[Any, tuple[str, ...]]] = (
@@ -56,7 +58,6 @@ GROUPS: Sequence[tuple[Any, tuple[str, ...]]] = (
 )
 APART = ("is_enabled",)
 """Has buttons of its own."""
-LISTS = ("uris", "words", "choices")
 BOXES = ("flag", "choices", "scopes")
 """What a browser says nothing about when nothing is ticked."""
 
@@ -171,11 +172,8 @@ def _lines(text: str) -> Iterable[str]:
 
 
 def _read_object(text: str) -> dict[str, Any]:
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
-
     try:
-        found = json.loads(text, parse_constant=refuse)
+        found = read_json(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(found, dict):

@@ -9,9 +9,11 @@ from flask_babel import gettext
 
 from libs.people.access import staff
 from libs.web.problems import Problem
-from services.oidc.flows.clients import ClientChanged, InvalidClient, get_client, settings_of, update_client
+from services.oidc.flows.clients import ClientChanged, InvalidClient, change_client, get_client, settings_of
 from services.oidc.models import Client
+from services.oidc.routes import shown_once
 from services.oidc.routes.client_form import as_entered, groups, read
+from services.oidc.routes.form_version import seen_version, version_to_show
 
 bp = Blueprint("client_settings", __name__)
 
@@ -33,10 +35,11 @@ def change(client_id: str) -> ResponseReturnValue:
     if errors:
         return _refused(client_id, InvalidClient(errors=errors), entered)
     try:
-        update_client(client_id, expected=_seen_version(), **values)
+        changed = change_client(client_id, expected=seen_version(), **values)
     except (InvalidClient, ClientChanged) as refused:
         return _refused(client_id, refused, entered)
     flash(gettext("Saved. Every process knows within a second."), "good")
+    shown_once.keep(client_id, changed.secret)
     return redirect(url_for("clients.show", client_id=client_id), 303)
 
 
@@ -53,8 +56,7 @@ def _page(client: Client, *, entered: Mapping[str, Any], refused: Problem | None
         client=client,
         groups=groups({**known, **entered}, refused.errors if refused else {}),
         refused=refused,
-        # A second press then saves over what somebody else did, knowingly.
-        version=client.version if is_changed else request.form.get("version", client.version),
+        version=version_to_show(client, is_changed=is_changed),
         others=_differences(known, entered) if is_changed else [],
     )
 
@@ -70,9 +72,3 @@ def _differences(known: Mapping[str, Any], entered: Mapping[str, Any]) -> list[t
 
 def _same(value: Any) -> Any:
     return value.split() if isinstance(value, str) else value
-
-
-def _seen_version() -> list[int]:
-    """The version that the form was made from; no number is no version."""
-    text = request.form.get("version", "")
-    return [int(text)] if text.isdecimal() and len(text) < 10 else []

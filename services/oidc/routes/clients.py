@@ -5,14 +5,14 @@ what cannot be undone want a fresh sign-in; stopping an app never waits for one.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext
+from flask_babel import gettext, ngettext
 from werkzeug.wrappers import Response as AnyResponse
 
 from libs.people.access import current_session, staff
@@ -32,6 +32,8 @@ bp = Blueprint("clients", __name__, url_prefix="/admin/clients")
 LISTED = 50
 OVERLAPS_H = (24, 0, 24 * 7, 24 * 30)
 """How long the earlier secret may go on working; the first is what is usual."""
+LIFETIMES_D = (0, 90, 180, 365)
+"""How long a new secret works: until it is replaced, or so many days."""
 
 
 @bp.get("")
@@ -111,7 +113,8 @@ def create() -> ResponseReturnValue:
     except flows.InvalidClient as refused:
         return _new_page(entered, errors=refused.errors), refused.status
     flash(gettext("The app is registered."), "good")
-    return _with_secret(made.client.client_id, made.secret)
+    shown_once.keep(made.client.client_id, made.secret)
+    return _back(made.client.client_id)
 
 
 def _new_page(entered: Mapping[str, Any], *, errors: Mapping[str, Any]) -> str:
@@ -131,10 +134,12 @@ def show(client_id: str) -> ResponseReturnValue:
         # Last of what may fail: it is there only once.
         new_secret=shown_once.take(client_id),
         overview=overview,
+        setting_names=flows.BY_NAME,
         groups=in_groups(flows.settings_of(client)),
         wishes=in_words(client.scopes),
         has_secret=client.auth_method in SECRET_METHODS,
         overlaps=_overlaps(),
+        lifetimes=_lifetimes(),
         advice_for=advice_for,
         difference_in=difference_in,
         sign_in_url=sign_in_address(client, login_hint=me.claims.get("email")),
@@ -152,21 +157,39 @@ def _overlaps() -> list[tuple[str, str]]:
     return [(str(hours), words[hours]) for hours in OVERLAPS_H]
 
 
+def _lifetimes() -> list[tuple[str, str]]:
+    return [
+        (
+            str(days),
+            ngettext("%(num)s day", "%(num)s days", days) if days else gettext("until it is replaced"),
+        )
+        for days in LIFETIMES_D
+    ]
+
+
 @bp.post("/<client_id>/rotate-secret")
 @staff("admin", fresh=True)
 def rotate(client_id: str) -> ResponseReturnValue:
     """Give the app a new secret, once for each press: the form names the secret that it saw."""
-    text = request.form.get("overlap", "")
-    hours = int(text) if text in map(str, OVERLAPS_H) else OVERLAPS_H[0]
+    overlap = timedelta(hours=_one_of(OVERLAPS_H, "overlap"))
+    days = _one_of(LIFETIMES_D, "lifetime")
+    lifetime = timedelta(days=days) if days else None
     try:
-        secret = rotate_seen_secret(client_id, newest=_seen_secret(), overlap=timedelta(hours=hours))
+        secret = rotate_seen_secret(client_id, newest=_seen_secret(), overlap=overlap, lifetime=lifetime)
     except flows.ClientChanged:
         flash(gettext("Nothing was done: the app has got another secret meanwhile."), "bad")
         return _back(client_id)
     except flows.InvalidClient as refused:
-        flash(str(refused.detail or refused.title), "bad")
+        flash(" ".join(map(str, refused.errors.values())), "bad")
         return _back(client_id)
-    return _with_secret(client_id, secret)
+    shown_once.keep(client_id, secret)
+    return _back(client_id)
+
+
+def _one_of(offered: Sequence[int], name: str) -> int:
+    """What was chosen of the numbers that the form offers; else the first, which is usual."""
+    text = request.form.get(name, "")
+    return int(text) if text in map(str, offered) else offered[0]
 
 
 def _seen_secret() -> uuid.UUID | None:
@@ -180,20 +203,23 @@ def _seen_secret() -> uuid.UUID | None:
 @staff("admin", fresh=True)
 def enable(client_id: str) -> ResponseReturnValue:
     try:
-        flows.update_client(client_id, is_enabled=True)
+        flows.change_client(client_id, is_enabled=True)
     except flows.InvalidClient:
         flash(gettext("Its settings do not go together any more: change them first."), "bad")
         return redirect(url_for("client_settings.show", client_id=client_id), 303)
-    flash(gettext("The app may sign people in again."), "good")
+    flash(gettext("The app may sign people in again; it starts anew."), "good")
     return _back(client_id)
 
 
 @bp.post("/<client_id>/disable")
 @staff("admin")
 def disable(client_id: str) -> ResponseReturnValue:
-    """Refuse whatever the app asks for; its grants stay, and serve again when it is let in again."""
-    flows.update_client(client_id, is_enabled=False)
-    flash(gettext("The app is disabled: whatever it asks for is refused."), "good")
+    """Refuse whatever the app asks for, and end what it was given."""
+    flows.change_client(client_id, is_enabled=False)
+    flash(
+        gettext("The app is disabled: whatever it asks for is refused, and what it was given has ended."),
+        "good",
+    )
     return _back(client_id)
 
 
@@ -208,12 +234,6 @@ def delete(client_id: str) -> ResponseReturnValue:
     flows.delete_client(client_id)
     flash(gettext("%(name)s is deleted.", name=client.name), "good")
     return redirect(url_for("clients.index"), 303)
-
-
-def _with_secret(client_id: str, secret: str | None) -> AnyResponse:
-    if secret is not None and not shown_once.keep(client_id, secret):
-        flash(gettext("The new secret could not be brought to this page. Make another one."), "bad")
-    return _back(client_id)
 
 
 def _back(client_id: str) -> AnyResponse:

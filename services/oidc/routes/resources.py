@@ -12,6 +12,7 @@ from libs.people.access import current_session, staff
 from libs.web.problems import Problem
 from services.oidc.flows import resource_changes as flows
 from services.oidc.models import Resource
+from services.oidc.routes.form_version import seen_version, version_to_show
 
 bp = Blueprint("resources", __name__, url_prefix="/admin/clients/resources")
 
@@ -59,12 +60,11 @@ def show(resource_id: UUID) -> ResponseReturnValue:
 @staff("admin", fresh=True)
 def change(resource_id: UUID) -> ResponseReturnValue:
     """Save, if it is still what the form was made from; what was entered stays in either case."""
-    entered, version = _entered(), request.form.get("version", "")
+    entered = _entered()
     changes = {**entered, "scopes": _scopes(entered["scopes"])}
     del changes["identifier"]
-    expected = [int(version)] if version.isdecimal() and len(version) < 10 else []
     try:
-        flows.update_resource(resource_id, expected=expected, **changes)
+        flows.update_resource(resource_id, expected=seen_version(), **changes)
     except (flows.InvalidResource, flows.ResourceChanged, flows.ResourceInUse) as refused:
         return _page(flows.get_resource(resource_id), entered=entered, refused=refused), refused.status
     flash(gettext("Saved."), "good")
@@ -91,17 +91,10 @@ def _page(resource: Resource | None, *, entered: Mapping[str, str], refused: Pro
         entered=entered,
         refused=refused,
         errors=refused.errors if refused else {},
-        # A second press then saves over what somebody else did, knowingly.
-        version=_version_to_save(resource, is_changed=is_changed),
+        version=version_to_show(resource, is_changed=is_changed) if resource is not None else None,
         saved=_written(resource) if resource is not None and is_changed else None,
         is_admin=current_session().has_role("admin"),
     )
-
-
-def _version_to_save(resource: Resource | None, *, is_changed: bool) -> Any:
-    if resource is None:
-        return None
-    return resource.version if is_changed else request.form.get("version", resource.version)
 
 
 def _entered() -> dict[str, str]:

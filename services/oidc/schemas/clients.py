@@ -7,11 +7,19 @@ from flask_babel import gettext
 from marshmallow import ValidationError, fields, pre_dump, validate, validates_schema
 
 from libs.web.api import Input, Shape, said
-from services.oidc.flows.clients import SECRET_OVERLAP, SETTINGS, USUAL, Setting, settings_of
+from services.oidc.flows.clients import (
+    SECRET_OVERLAP,
+    SETTINGS,
+    USUAL,
+    ChangedClient,
+    Setting,
+    settings_of,
+)
 from services.oidc.flows.clients.search import MAX_SEARCH_LENGTH, STATES
 from services.oidc.models import Client
 
 LONGEST_OVERLAP_S = 90 * 86400
+LONGEST_LIFETIME_S = 3650 * 86400
 
 
 def _choice(setting: Setting) -> Any:
@@ -82,6 +90,16 @@ _AllSettings = Shape.from_dict(
 )
 
 
+def _client_values(client: Client) -> dict[str, Any]:
+    return {
+        **settings_of(client),
+        "client_id": client.client_id,
+        "is_dynamic": client.registration_token_digest is not None,
+        "created_at": client.created_at,
+        "updated_at": client.updated_at,
+    }
+
+
 class ClientSchema(_AllSettings):  # type: ignore[valid-type, misc]  # made of SETTINGS
     """An app that signs people in, or calls APIs. All of it changes its ETag."""
 
@@ -91,14 +109,19 @@ class ClientSchema(_AllSettings):  # type: ignore[valid-type, misc]  # made of S
     updated_at = fields.AwareDateTime(required=True)
 
     @pre_dump
-    def _read(self, client: Client, **kwargs: Any) -> dict[str, Any]:
-        return {
-            **settings_of(client),
-            "client_id": client.client_id,
-            "is_dynamic": client.registration_token_digest is not None,
-            "created_at": client.created_at,
-            "updated_at": client.updated_at,
-        }
+    def _read(self, client: Any, **kwargs: Any) -> dict[str, Any]:
+        return _client_values(client)
+
+
+class ChangedClientSchema(ClientSchema):
+    """A client as it is after a change and, this once, the secret that the change made for it."""
+
+    client_secret = fields.String(**said("Only where the change made one; never shown again"))
+
+    @pre_dump
+    def _read(self, changed: ChangedClient, **kwargs: Any) -> dict[str, Any]:  # instead of a Client
+        secret = {} if changed.secret is None else {"client_secret": changed.secret}
+        return {**_client_values(changed.client), **secret}
 
 
 class CreatedClientSchema(Shape):
@@ -131,14 +154,21 @@ class NewSecretSchema(Shape):
     client_secret = fields.String(required=True)
 
 
-class OverlapSchema(Input):
-    """How long the secret that was the newest goes on working."""
+class RotationSchema(Input):
+    """How long the secret that was the newest goes on working, and how long the new one will."""
 
     overlap_seconds = fields.Integer(
         strict=True,
         load_default=int(SECRET_OVERLAP.total_seconds()),
         validate=validate.Range(0, LONGEST_OVERLAP_S),
-        **said("0 ends it now; any older secret ends in either case"),
+        **said("Of the one that was the newest; 0 ends it now; any older secret ends in either case"),
+    )
+    lifetime_seconds = fields.Integer(
+        strict=True,
+        allow_none=True,
+        load_default=None,
+        validate=validate.Range(1, LONGEST_LIFETIME_S),
+        **said("Of the new one; null: until it is replaced"),
     )
 
 

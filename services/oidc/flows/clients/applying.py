@@ -13,8 +13,9 @@ from libs.guard.single_use import digest
 from services.oidc.extensions import db
 from services.oidc.flows.clients.changing import add_client, apply_changes, new_client
 from services.oidc.flows.clients.documents import UnreadableDocument
+from services.oidc.flows.clients.ids import check_client_id
 from services.oidc.flows.clients.metadata import InvalidClient
-from services.oidc.flows.clients.registered import CLIENT_ID, SECRET_METHODS
+from services.oidc.flows.clients.registered import SECRET_METHODS
 from services.oidc.flows.clients.secrets import holds_secret, install_secret, secret_after
 from services.oidc.flows.clients.sectors import Sector, fetch_sector, fetch_sector_for
 from services.oidc.flows.clients.values import read_settings
@@ -132,11 +133,10 @@ def _read_wishes(document: Any) -> list[_Wish]:
     wishes: list[_Wish] = []
     errors: dict[str, Any] = {}
     for number, entry in enumerate(document, 1):
-        client_id = entry.get("client_id")
-        if not isinstance(client_id, str) or not CLIENT_ID.match(client_id):
-            errors[f"{number}.client_id"] = lazy_gettext(
-                "Each client needs a client_id: letters, digits, . _ ~ -"
-            )
+        try:
+            client_id = check_client_id(entry.get("client_id"))
+        except InvalidClient as error:
+            errors |= _named(str(number), error)
             continue
         if any(wish.client_id == client_id for wish in wishes):
             errors[f"{client_id}.client_id"] = lazy_gettext("This client is there twice.")

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask_babel import lazy_gettext
@@ -13,6 +13,7 @@ from services.oidc.extensions import audit, db
 from services.oidc.flows import keys
 from services.oidc.flows.clients.ending import end_what_it_was_given
 from services.oidc.flows.clients.finding import lock_client
+from services.oidc.flows.clients.ids import check_client_id
 from services.oidc.flows.clients.metadata import BY_NAME, check, settings_of, tidy, unique
 from services.oidc.flows.clients.registered import SECRET_METHODS, forget
 from services.oidc.flows.clients.secrets import first_secret, secret_after
@@ -64,11 +65,11 @@ class ClientChanged(Problem):
 
 
 @dataclass(frozen=True)
-class CreatedClient:
-    """A client and, this once, the secret that was made for it, where it needed one."""
+class ChangedClient:
+    """A client that was made or changed and, this once, the secret that was made for it, where it needed one."""
 
     client: Client
-    secret: str | None
+    secret: str | None = field(repr=False)
 
 
 def usual() -> dict[str, Any]:
@@ -76,13 +77,13 @@ def usual() -> dict[str, Any]:
     return copy.deepcopy(dict(USUAL))
 
 
-def create_client(**settings: Any) -> CreatedClient:
+def create_client(**settings: Any) -> ChangedClient:
     """Register a client: settings by their names in metadata.SETTINGS, the others as usual. Raises InvalidClient."""
     client = new_client(settings)
     sector = fetch_sector(client.sector_identifier_uri)
     with db.transaction() as session:
         secret = add_client(session, client, sector=sector)
-    return CreatedClient(client, secret)
+    return ChangedClient(client, secret)
 
 
 def new_client(settings: Mapping[str, Any], **more: Any) -> Client:
@@ -112,26 +113,14 @@ def add_client(
     return secret
 
 
-def update_client(client_id: str, *, expected: Collection[int] | None = None, **changes: Any) -> Client:
+def change_client(
+    client_id: str, *, expected: Collection[int] | None = None, **changes: Any
+) -> ChangedClient:
     """Change what is named; None clears what can be None, and leaves the rest as it is.
 
     `expected` are the versions that the change was made for. A client that from now on proves itself by a secret gets
-    none here (change_client makes it, rotate_secret later); one that no longer does loses those it had.
-    Raises UnknownClient, InvalidClient, ClientChanged.
+    its first; one that no longer does loses those it had. Raises UnknownClient, InvalidClient, ClientChanged.
     """
-    sector = fetch_sector_for(client_id, changes)
-    with db.transaction() as session:
-        client = lock_client(session, client_id)
-        if expected is not None and client.version not in expected:
-            raise ClientChanged
-        apply_changes(session, client, changes, sector=sector)
-    return client
-
-
-def change_client(
-    client_id: str, *, expected: Collection[int] | None = None, **changes: Any
-) -> CreatedClient:
-    """The same, and a first secret where the client now needs one and has none."""
     sector = fetch_sector_for(client_id, changes)
     with db.transaction() as session:
         client = lock_client(session, client_id)
@@ -140,7 +129,12 @@ def change_client(
         changed = apply_changes(session, client, changes, sector=sector)
         secret = secret_after(changed, client)
         session.flush()
-    return CreatedClient(client, secret)
+    return ChangedClient(client, secret)
+
+
+def update_client(client_id: str, *, expected: Collection[int] | None = None, **changes: Any) -> Client:
+    """The same for whoever has nobody to show a secret to; rotate_secret makes another one where it is needed."""
+    return change_client(client_id, expected=expected, **changes).client
 
 
 def apply_changes(
@@ -196,6 +190,7 @@ def ensure_client(
 
     Without a secret it is a public client. Raises InvalidClient.
     """
+    check_client_id(client_id)
     wanted = {
         "name": name,
         "redirect_uris": unique(redirect_uris),

@@ -14,6 +14,7 @@ from libs.service import parts_of
 from services.oidc.extensions import audit, db
 from services.oidc.flows.apps import is_living
 from services.oidc.flows.clients.changing import ClientChanged
+from services.oidc.flows.clients.checking import Finding, findings_about
 from services.oidc.flows.clients.finding import lock_client
 from services.oidc.flows.clients.secrets import SECRET_OVERLAP, living_secrets, rotate_secret
 from services.oidc.flows.refusals import recent
@@ -35,6 +36,8 @@ class Overview:
     people: int
     is_more: bool
     """Whether there are more than were counted."""
+    findings: Sequence[Finding]
+    """What is weak about its settings, as far as we can tell without asking its own addresses."""
     refusals: Sequence[Refusal]
     entries: Sequence[Any]
     """The newest of the audit."""
@@ -57,13 +60,18 @@ def look_at(client: Client) -> Overview:
         grants=min(grants, MOST_COUNTED),
         people=people,
         is_more=grants > MOST_COUNTED,
+        findings=findings_about(client, may_fetch=False),
         refusals=recent(client.client_id, limit=REFUSALS_SHOWN),
         entries=audit.entries(target=f"client:{client.client_id}", limit=ENTRIES_SHOWN),
     )
 
 
 def rotate_seen_secret(
-    client_id: str, *, newest: uuid.UUID | None, overlap: timedelta = SECRET_OVERLAP
+    client_id: str,
+    *,
+    newest: uuid.UUID | None,
+    overlap: timedelta = SECRET_OVERLAP,
+    lifetime: timedelta | None = None,
 ) -> str:
     """Give the client a new secret, if its newest one is still the one that was looked at.
 
@@ -75,7 +83,7 @@ def rotate_seen_secret(
         known = max(client.secrets, key=lambda secret: secret.created_at, default=None)
         if (known.id if known else None) != newest:
             raise ClientChanged
-        return rotate_secret(client_id, overlap=overlap)
+        return rotate_secret(client_id, overlap=overlap, lifetime=lifetime)
 
 
 def sign_in_address(client: Client, *, login_hint: str | None) -> str | None:

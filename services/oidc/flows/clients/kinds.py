@@ -7,7 +7,7 @@ from typing import Any
 from flask_babel import lazy_gettext
 
 from libs.people.bearer import API_SCOPES, OWN_SCOPES
-from services.oidc.flows.clients.changing import CreatedClient, create_client
+from services.oidc.flows.clients.changing import ChangedClient, create_client
 from services.oidc.flows.clients.metadata import DEVICE_CODE, InvalidClient
 from services.oidc.scopes import SCOPES
 
@@ -52,7 +52,7 @@ OF_PEOPLE = frozenset({*SCOPES} - {*API_SCOPES}) | OWN_SCOPES
 
 def create_client_of_kind(
     *, kind: str, name: str, redirect_uris: Iterable[str], scopes: Iterable[str]
-) -> CreatedClient:
+) -> ChangedClient:
     """Register a client of a kind of KINDS; everything else is as usual for it. Raises InvalidClient."""
     if kind not in KINDS:
         raise InvalidClient(errors={"kind": lazy_gettext("This must be chosen.")})

@@ -20,7 +20,7 @@ from libs.service import parts_of
 from libs.web.problems import Problem
 from services.oidc.extensions import db
 from services.oidc.flows.clients.changing import (
-    CreatedClient,
+    ChangedClient,
     add_client,
     change_client,
     new_client,
@@ -120,7 +120,7 @@ def find_registered(client_id: str, *, token: str) -> Client:
     return client
 
 
-def replace(client_id: str, metadata: Mapping[str, Any], *, token: str) -> CreatedClient:
+def replace(client_id: str, metadata: Mapping[str, Any], *, token: str) -> ChangedClient:
     """Let a client replace what it said of itself; what it leaves out is as if it had never said it (RFC 7592 §2.2).
 
     What staff have chosen stays, but for what protects a client that is public now.

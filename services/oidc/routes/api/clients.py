@@ -11,16 +11,17 @@ from libs.people.access import bearer
 from libs.web.api import APIBlueprint, expected_versions, header, page_query, part, tagged
 from services.oidc.extensions import limiter
 from services.oidc.flows import clients as flows
-from services.oidc.flows.clients.desk import living_secrets
 from services.oidc.flows.clients.search import search_clients
+from services.oidc.flows.clients.secrets import living_secrets
 from services.oidc.models import Client
 from services.oidc.schemas.clients import (
+    ChangedClientSchema,
     ClientChangesSchema,
     ClientSchema,
     CreatedClientSchema,
     NewClientSchema,
     NewSecretSchema,
-    OverlapSchema,
+    RotationSchema,
     SecretListSchema,
     client_filters,
 )
@@ -69,24 +70,30 @@ def show(client_id: str) -> Any:
 @bp.patch("/api/v1/clients/<client_id>")
 @bearer("clients:write", role="admin", fresh=True)
 @bp.arguments(ClientChangesSchema)
-@bp.response(200, ClientSchema)
+@bp.response(200, ChangedClientSchema)
 @bp.problems(404)
 @bp.versioned
 def change(body: dict[str, Any], client_id: str) -> Any:
-    """Change what is named, and leave the rest."""
-    return _whole(flows.update_client(client_id, expected=expected_versions(), **body))
+    """Change what is named, and leave the rest.
+
+    A client that proves itself by a secret from now on gets its first: in this answer and nowhere else.
+    """
+    return _changed(client_id, body)
 
 
 @bp.put("/api/v1/clients/<client_id>")
 @bearer("clients:write", role="admin", fresh=True)
 @bp.arguments(NewClientSchema)
-@bp.response(200, ClientSchema)
+@bp.response(200, ChangedClientSchema)
 @bp.problems(404)
 @bp.versioned
 def replace(body: dict[str, Any], client_id: str) -> Any:
-    """Give the client exactly these settings; what is not said becomes as usual, or is taken away."""
+    """Give the client exactly these settings; what is not said becomes as usual, or is taken away.
+
+    A client that proves itself by a secret from now on gets its first: in this answer and nowhere else.
+    """
     usual = {setting.name: copy.deepcopy(flows.USUAL.get(setting.name)) for setting in flows.SETTINGS}
-    return _whole(flows.update_client(client_id, expected=expected_versions(), **{**usual, **body}))
+    return _changed(client_id, {**usual, **body})
 
 
 @bp.delete("/api/v1/clients/<client_id>")
@@ -103,8 +110,8 @@ def delete(client_id: str) -> Any:
 @bp.response(200, ClientSchema)
 @bp.problems(404)
 def enable(client_id: str) -> Any:
-    """Let a disabled client in again."""
-    return _whole(flows.update_client(client_id, is_enabled=True))
+    """Let a disabled client in again; it starts anew."""
+    return _whole(flows.change_client(client_id, is_enabled=True).client)
 
 
 @bp.post("/api/v1/clients/<client_id>/disable")
@@ -112,8 +119,11 @@ def enable(client_id: str) -> Any:
 @bp.response(200, ClientSchema)
 @bp.problems(404)
 def disable(client_id: str) -> Any:
-    """Refuse whatever the client asks for, until it is enabled again."""
-    return _whole(flows.update_client(client_id, is_enabled=False))
+    """Refuse whatever the client asks for, and end what it was given: its grants and tokens.
+
+    Enabling it again brings none of them back.
+    """
+    return _whole(flows.change_client(client_id, is_enabled=False).client)
 
 
 @bp.get("/api/v1/clients/<client_id>/secrets")
@@ -125,12 +135,12 @@ def list_secrets(client_id: str) -> Any:
 
     Nobody can see a secret itself.
     """
-    return {"items": living_secrets(flows.get_client(client_id))}
+    return {"items": living_secrets(flows.get_client(client_id))[::-1]}
 
 
 @bp.post("/api/v1/clients/<client_id>/rotate-secret")
 @bearer("clients:write", role="admin", fresh=True)
-@bp.arguments(OverlapSchema, required=False)
+@bp.arguments(RotationSchema, required=False)
 @bp.response(200, NewSecretSchema)
 @bp.problems(400, 404)
 def rotate_secret(body: dict[str, Any], client_id: str) -> Any:
@@ -138,8 +148,14 @@ def rotate_secret(body: dict[str, Any], client_id: str) -> Any:
 
     The new one is in this answer and nowhere else.
     """
-    overlap = timedelta(seconds=body["overlap_seconds"])
-    return {"client_secret": flows.rotate_secret(client_id, overlap=overlap)}
+    overlap, seconds = timedelta(seconds=body["overlap_seconds"]), body["lifetime_seconds"]
+    lifetime = timedelta(seconds=seconds) if seconds is not None else None
+    return {"client_secret": flows.rotate_secret(client_id, overlap=overlap, lifetime=lifetime)}
+
+
+def _changed(client_id: str, changes: dict[str, Any]) -> Any:
+    changed = flows.change_client(client_id, expected=expected_versions(), **changes)
+    return tagged(changed, changed.client.version)
 
 
 def _whole(client: Client) -> Any:

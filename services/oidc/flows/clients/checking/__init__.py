@@ -18,11 +18,14 @@ RULES: tuple[Callable[[Client], Findings], ...] = (
     behaviour.first_party,
     credentials.secrets,
     credentials.keys,
+    credentials.fetched_keys,
     credentials.sector,
     behaviour.logout,
     behaviour.power,
     behaviour.registered_itself,
 )
+FETCHING = frozenset({credentials.fetched_keys, credentials.sector})
+"""Those that ask the client's own addresses, which may take a few seconds each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +44,13 @@ class Finding:
 
 
 def check_clients(client_id: str | None = None) -> list[Finding]:
-    """What is weak about a client, or about all that are enabled. Raises UnknownClient.
-
-    Asks the client's own addresses, so that it may take a few seconds each.
-    """
+    """What is weak about a client, or about all that are enabled. Raises UnknownClient."""
     found = [client for client in read_whole(client_id) if client_id is not None or client.is_enabled]
+    return [finding for client in found for finding in findings_about(client)]
+
+
+def findings_about(client: Client, *, may_fetch: bool = True) -> list[Finding]:
+    """What every rule finds; without `may_fetch` those that go by what we know ourselves."""
     return [
         Finding(
             client_id=client.client_id,
@@ -55,7 +60,7 @@ def check_clients(client_id: str | None = None) -> list[Finding]:
             fix=one.fix,
             why=one.why,
         )
-        for client in found
         for rule in RULES
+        if may_fetch or rule not in FETCHING
         for one in rule(client)
     ]

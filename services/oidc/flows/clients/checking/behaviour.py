@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import sqlalchemy as sa
 from flask import current_app
+from flask_babel import gettext
 
 from libs.database import utcnow
 from libs.people.bearer import API_SCOPES
@@ -28,15 +29,15 @@ def code_flow(client: Client) -> Findings:
     if "authorization_code" in client.grants and not client.require_pkce:
         yield Found(
             about="require_pkce",
-            what="A code that is stolen or injected can be redeemed: PKCE is not required.",
-            fix="Let the app send code_challenge, then: clients update --pkce",
+            what=gettext("A code that is stolen or injected can be redeemed: PKCE is not required."),
+            fix=gettext("Let the app send code_challenge, then: clients update --pkce"),
             why="RFC 9700 §2.1.1",
         )
     if client.request_object_signing_alg == "none":
         yield Found(
             about="request_object_signing_alg",
-            what="Its request objects may be unsigned, so that they protect nothing.",
-            fix="Sign them, then: clients update --unset request-object-signing-alg",
+            what=gettext("Its request objects may be unsigned, so that they protect nothing."),
+            fix=gettext("Sign them, then: clients update --unset request-object-signing-alg"),
             why="RFC 9101 §10.2",
         )
 
@@ -46,23 +47,27 @@ def refreshing(client: Client) -> Findings:
     if refreshes and not client.rotate_refresh_tokens:
         yield Found(
             about="rotate_refresh_tokens",
-            what="A refresh token that leaks works until it expires, and nobody notices: it does not rotate.",
+            what=gettext(
+                "A refresh token that leaks works until it expires, and nobody notices: it does not rotate."
+            ),
             fix="clients update --rotate",
             why="RFC 9700 §4.14.2",
         )
     if OFFLINE_ACCESS in client.scopes and not refreshes:
         yield Found(
             about="scopes",
-            what="It may ask for offline_access and can make nothing of it: it has no refresh tokens.",
-            fix="Leave offline_access out of --scope, or add --grant refresh_token",
+            what=gettext(
+                "It may ask for offline_access and can make nothing of it: it has no refresh tokens."
+            ),
+            fix=gettext("Leave offline_access out of --scope, or add --grant refresh_token"),
             why="OpenID Connect Core §11",
         )
     elif OFFLINE_ACCESS in client.scopes and client.auth_method == "none":
         yield Found(
             level="note",
             about="scopes",
-            what="It is public and may keep access after people have signed out.",
-            fix="Leave offline_access out of --scope, unless the app works while nobody is there",
+            what=gettext("It is public and may keep access after people have signed out."),
+            fix=gettext("Leave offline_access out of --scope, unless the app works while nobody is there"),
             why="RFC 9700 §4.14.1",
         )
 
@@ -75,45 +80,56 @@ def redirect_uris(client: Client) -> Findings:
         if client.application_type == "web" and _is_own_machine(host):
             yield Found(
                 about="redirect_uris",
-                what=f"{uri} is the visitor's own machine: whatever listens there gets the codes.",
-                fix="Leave it out of --redirect-uri; a client of its own serves development",
+                what=gettext(
+                    "%(uri)s is the visitor's own machine: whatever listens there gets the codes.", uri=uri
+                ),
+                fix=gettext("Leave it out of --redirect-uri; a client of its own serves development"),
                 why="RFC 8252 §8.3",
             )
         elif host == "localhost":
             yield Found(
                 about="redirect_uris",
-                what=f"{uri} goes by a name, which may lead elsewhere than to this machine.",
-                fix="Register http://127.0.0.1/… and http://[::1]/… instead",
+                what=gettext(
+                    "%(uri)s goes by a name, which may lead elsewhere than to this machine.", uri=uri
+                ),
+                fix=gettext("Register http://127.0.0.1/… and http://[::1]/… instead"),
                 why="RFC 8252 §8.3",
             )
         elif parts.scheme not in ("http", "https"):
             yield Found(
                 level="note",
                 about="redirect_uris",
-                what=f"{parts.scheme}: can be claimed by another app on the same device.",
-                fix="Register an https address that the app claims",
+                what=gettext(
+                    "%(scheme)s: can be claimed by another app on the same device.", scheme=parts.scheme
+                ),
+                fix=gettext("Register an https address that the app claims"),
                 why="RFC 8252 §8.1",
             )
         if "*" in uri:
             yield Found(
                 about="redirect_uris",
-                what=f"{uri} looks like a pattern; addresses are compared letter by letter.",
-                fix="Register each address in full",
+                what=gettext(
+                    "%(uri)s looks like a pattern; addresses are compared letter by letter.", uri=uri
+                ),
+                fix=gettext("Register each address in full"),
                 why="RFC 9700 §4.1.3",
             )
         if FORWARDING & {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}:
             yield Found(
                 about="redirect_uris",
-                what=f"{uri} seems to send people on, and codes with them.",
-                fix="Register a page that goes nowhere else; carry the target in `state`",
+                what=gettext("%(uri)s seems to send people on, and codes with them.", uri=uri),
+                fix=gettext("Register a page that goes nowhere else; carry the target in `state`"),
                 why="RFC 9700 §4.11.1",
             )
     if len(hosts) > MANY_HOSTS:
         yield Found(
             level="note",
             about="redirect_uris",
-            what=f"It returns to {len(hosts)} hosts: one of them that is lost gets everybody's codes.",
-            fix="Register a client for each site",
+            what=gettext(
+                "It returns to %(count)s hosts: one of them that is lost gets everybody's codes.",
+                count=len(hosts),
+            ),
+            fix=gettext("Register a client for each site"),
             why="RFC 9700 §4.1",
         )
 
@@ -138,8 +154,11 @@ def first_party(client: Client) -> Findings:
     for host in sorted(foreign):
         yield Found(
             about="is_first_party",
-            what=f"Nobody is asked for consent, and it returns to {host}, which is not ours by its name.",
-            fix="clients update --third-party, or an address of ours",
+            what=gettext(
+                "Nobody is asked for consent, and it returns to %(host)s, which is not ours by its name.",
+                host=host,
+            ),
+            fix=gettext("clients update --third-party, or an address of ours"),
             why="RFC 6749 §10.2",
         )
 
@@ -149,8 +168,10 @@ def logout(client: Client) -> Findings:
         yield Found(
             level="note",
             about="frontchannel_logout_uri",
-            what="It learns of a sign-out in a frame alone, where browsers keep its cookies from it.",
-            fix="Register a --backchannel-logout-uri",
+            what=gettext(
+                "It learns of a sign-out in a frame alone, where browsers keep its cookies from it."
+            ),
+            fix=gettext("Register a --backchannel-logout-uri"),
             why="OpenID Connect Front-Channel Logout §4.1",
         )
 
@@ -161,8 +182,11 @@ def power(client: Client) -> Findings:
         yield Found(
             level="note",
             about="scopes",
-            what=f"It acts by itself, with nobody's consent, as far as {', '.join(powers)} lets it.",
-            fix="Leave out what it does not need",
+            what=gettext(
+                "It acts by itself, with nobody's consent, as far as %(scopes)s lets it.",
+                scopes=", ".join(powers),
+            ),
+            fix=gettext("Leave out what it does not need"),
             why="RFC 9700 §2.3",
         )
 
@@ -175,7 +199,10 @@ def registered_itself(client: Client) -> Findings:
         yield Found(
             level="note",
             about="client_id",
-            what=f"It registered itself on {client.created_at:%Y-%m-%d}, and nobody signs in to it.",
+            what=gettext(
+                "It registered itself on %(day)s, and nobody signs in to it.",
+                day=f"{client.created_at:%Y-%m-%d}",
+            ),
             fix="clients delete",
             why="RFC 7591 §5",
         )

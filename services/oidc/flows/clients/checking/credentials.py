@@ -1,6 +1,10 @@
 """What a client proves itself with: secrets, keys, the document of its sector."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask_babel import gettext
 
 from libs.database import utcnow
 from services.oidc.flows.clients.checking.findings import Findings, Found
@@ -23,15 +27,15 @@ def secrets(client: Client) -> Findings:
     if client.auth_method == "client_secret_post":
         yield Found(
             about="auth_method",
-            what="The secret travels in the form, where logs and error reports pick it up.",
-            fix="clients update --auth-method client_secret_basic, or private_key_jwt",
+            what=gettext("The secret travels in the form, where logs and error reports pick it up."),
+            fix=gettext("clients update --auth-method client_secret_basic, or private_key_jwt"),
             why="RFC 6749 §2.3.1",
         )
     living = living_secrets(client)
     if not living:
         yield Found(
             about="secrets",
-            what="It has no secret that holds, so that it cannot prove itself.",
+            what=gettext("It has no secret that holds, so that it cannot prove itself."),
             fix="clients rotate-secret",
             why="RFC 6749 §2.3.1",
         )
@@ -40,14 +44,14 @@ def secrets(client: Client) -> Findings:
     if ends_soon(newest):
         yield Found(
             about="secrets",
-            what=f"Its newest secret ends on {newest.expires_at:%Y-%m-%d}, and none follows.",
-            fix="clients rotate-secret, and hand the new one over before then",
+            what=gettext("Its newest secret ends on %(day)s, and none follows.", day=_day(newest.expires_at)),
+            fix=gettext("clients rotate-secret, and hand the new one over before then"),
             why="RFC 7591 §3.2.1",
         )
     if now - newest.created_at > OLD_SECRET:
         yield Found(
             about="secrets",
-            what=f"Its secret is of {newest.created_at:%Y-%m-%d}.",
+            what=gettext("Its secret is of %(day)s.", day=_day(newest.created_at)),
             fix="clients rotate-secret",
             why="RFC 9700 §2.5",
         )
@@ -55,50 +59,71 @@ def secrets(client: Client) -> Findings:
         yield Found(
             level="note",
             about="secrets",
-            what=f"Its newest secret, of {newest.created_at:%Y-%m-%d}, has not been used yet.",
-            fix="Hand it over; or, if nobody needs the client, clients update --disable",
+            what=gettext(
+                "Its newest secret, of %(day)s, has not been used yet.", day=_day(newest.created_at)
+            ),
+            fix=gettext("Hand it over; or, if nobody needs the client, clients update --disable"),
             why="RFC 9700 §2.5",
         )
     for older in living[:-1]:
         yield Found(
             level="note",
             about="secrets",
-            what=f"Two secrets hold; the older one ends on {older.expires_at:%Y-%m-%d %H:%M}."
+            what=gettext(
+                "Two secrets hold; the older one ends on %(moment)s.",
+                moment=f"{older.expires_at:%Y-%m-%d %H:%M}",
+            )
             if older.expires_at
-            else "Two secrets hold.",
-            fix="See that the app uses the newer one by then",
+            else gettext("Two secrets hold."),
+            fix=gettext("See that the app uses the newer one by then"),
             why="RFC 9700 §2.5",
         )
 
 
+def _day(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d}" if moment else ""
+
+
 def keys(client: Client) -> Findings:
-    jwks = client.jwks
-    if client.jwks_uri is not None:
-        try:
-            jwks = fetch_json(client.jwks_uri)
-        except CannotFetch as error:
-            yield Found(
-                about="jwks_uri",
-                what=f"Its keys cannot be read: {error}.",
-                fix="Make the address answer, or: clients update --jwks @FILE --unset jwks-uri",
-                why="RFC 7591 §2",
-            )
-            return
-        if not is_public_key_set(jwks):
-            yield Found(
-                about="jwks_uri",
-                what="What is at the address is no JWKS of public keys.",
-                fix='Serve {"keys": […]} there, with public halves alone',
-                why="RFC 7517 §5",
-            )
-            return
-    for key in (jwks or {}).get("keys", ()):
+    yield from _short_keys(client.jwks or {}, about="jwks")
+
+
+def fetched_keys(client: Client) -> Findings:
+    if client.jwks_uri is None:
+        return
+    try:
+        jwks = fetch_json(client.jwks_uri)
+    except CannotFetch as error:
+        yield Found(
+            about="jwks_uri",
+            what=gettext("Its keys cannot be read: %(why)s.", why=str(error)),
+            fix=gettext("Make the address answer, or: clients update --jwks @FILE --unset jwks-uri"),
+            why="RFC 7591 §2",
+        )
+        return
+    if not is_public_key_set(jwks):
+        yield Found(
+            about="jwks_uri",
+            what=gettext("What is at the address is no JWKS of public keys."),
+            fix=gettext('Serve {"keys": […]} there, with public halves alone'),
+            why="RFC 7517 §5",
+        )
+        return
+    yield from _short_keys(jwks, about="jwks_uri")
+
+
+def _short_keys(jwks: Mapping[str, Any], *, about: str) -> Findings:
+    for key in jwks.get("keys", ()):
         # A base64url digit is six bits.
         if key.get("kty") == "RSA" and len(key.get("n", "").rstrip("=")) * 6 < RSA_BITS:
             yield Found(
-                about="jwks_uri" if client.jwks_uri else "jwks",
-                what=f"Its RSA key {str(key.get('kid', ''))[:50]} is shorter than {RSA_BITS} bits.",
-                fix="Make a longer one, or one of EC P-256",
+                about=about,
+                what=gettext(
+                    "Its RSA key %(kid)s is shorter than %(count)s bits.",
+                    kid=str(key.get("kid", ""))[:50],
+                    count=RSA_BITS,
+                ),
+                fix=gettext("Make a longer one, or one of EC P-256"),
                 why="RFC 7518 §3.3",
             )
 
@@ -112,6 +137,6 @@ def sector(client: Client) -> Findings:
         yield Found(
             about="sector_identifier_uri",
             what=str(next(iter(error.errors.values()))),
-            fix="Serve a JSON array of all its redirect URIs there",
+            fix=gettext("Serve a JSON array of all its redirect URIs there"),
             why="OpenID Connect Registration §5",
         )
