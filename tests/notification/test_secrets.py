@@ -1,9 +1,7 @@
 """What a mail says is in the mail alone: not in logs, not in Redis, not readable in the database."""
 
-import io
-import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -14,19 +12,6 @@ from tests.conftest import sign_in_copy
 from tests.notification.conftest import ask, deliver, fresh, make_due, run_task, work
 from tests.pages import ORIGIN, Browser
 from tests.sink import Sink
-
-
-@pytest.fixture
-def logs() -> Iterator[io.StringIO]:
-    """Everything that is logged, as it would be written."""
-    root = logging.getLogger()
-    written = io.StringIO()
-    handler = logging.StreamHandler(written)
-    formatters = [known.formatter for known in root.handlers if known.formatter is not None]
-    handler.setFormatter(formatters[0])
-    root.addHandler(handler)
-    yield written
-    root.removeHandler(handler)
 
 
 def in_database(app: Flask, marker: str) -> list[str]:
@@ -60,7 +45,7 @@ def in_redis(app: Flask, marker: str) -> list[str]:
 
 @pytest.mark.parametrize("way", ["delivered", "deferred", "refused with the link in the answer", "waiting"])
 def test_a_secret_is_in_the_mail_alone(
-    mail_app: Flask, sink: Sink, browser: Browser, logs: io.StringIO, way: str
+    mail_app: Flask, sink: Sink, browser: Browser, log_text: Callable[[], str], way: str
 ) -> None:
     marker = f"marked-{secrets.token_hex(8)}"
     link = f"{ORIGIN}/activate?token={marker}"
@@ -76,8 +61,8 @@ def test_a_secret_is_in_the_mail_alone(
         assert link in sink.to(message.recipient)[0].text
     assert in_database(mail_app, marker) == []
     assert in_redis(mail_app, marker) == []
-    assert marker not in logs.getvalue()
-    assert (message.recipient in logs.getvalue()) is False, "ids, not addresses"
+    assert marker not in log_text()
+    assert (message.recipient in log_text()) is False, "ids, not addresses"
     sign_in_copy(browser, mail_app, roles=["admin"])
     assert marker not in browser.get(f"/admin/messages/{message.id}").text
 
@@ -95,7 +80,7 @@ def test_what_was_sent_is_forgotten(mail_app: Flask) -> None:
 
 
 def test_a_fault_of_ours_logs_no_content(
-    mail_app: Flask, logs: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    mail_app: Flask, log_text: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from services.notification.flows import delivery
 
@@ -108,8 +93,8 @@ def test_a_fault_of_ours_logs_no_content(
     monkeypatch.setattr(delivery, "write", write)
     message = ask(mail_app, context={"name": "Ada", "link": f"{ORIGIN}/x?token={marker}"})
     run_task(mail_app, "deliver", str(message.id))
-    assert "delivery_broke" in logs.getvalue()
-    assert marker not in logs.getvalue()
+    assert "delivery_broke" in log_text()
+    assert marker not in log_text()
     monkeypatch.undo()
     make_due(mail_app, message)
     assert fresh(mail_app, message).state == "queued"

@@ -49,6 +49,10 @@ def sign(claims: Any, key: Any, *, alg: str = "ES256", **header: Any) -> str:
     return sign_parts(segment(head), segment(claims), key, alg=alg)
 
 
+def unsigned(claims: dict[str, Any], **header: Any) -> str:
+    return f"{segment({'alg': 'none', **header})}.{segment(claims)}."
+
+
 def sign_parts(head: str, body: str, key: Any, *, alg: str) -> str:
     if isinstance(key, bytes):
         signature = hmac.digest(key, f"{head}.{body}".encode(), "sha256")

@@ -118,6 +118,14 @@ def test_plain_oauth_may_leave_out_the_only_address(
         ("http://127.0.0.1:4711@evil.test/cb", False),
         ("http://127.0.0.1:port/cb", False),
         ("https://127.0.0.1:4711/cb", False),
+        ("http://127.0.0.1:70000/cb", False),
+        # What would parse to the same address is another string all the same.
+        ("http://127.0.0.1:4711/cb#", False),
+        ("http://127.0.0.1:4711/cb?", False),
+        ("HTTP://127.0.0.1:4711/cb", False),
+        (" http://127.0.0.1:4711/cb", False),
+        ("http://127.0.0.1:/cb", False),
+        ("http://127.0.0.1:4711/CB", False),
     ],
 )
 def test_only_a_native_clients_loopback_port_may_vary(

@@ -22,7 +22,7 @@ FORM = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x"}
 def is_refused(response: TestResponse) -> bool:
     return (
         error_of(response) == (401, "invalid_client")
-        and response.headers["WWW-Authenticate"].startswith("Basic")
+        and response.headers["WWW-Authenticate"].startswith('Basic realm="')
         and response.headers["Cache-Control"] == "no-store"
     )
 

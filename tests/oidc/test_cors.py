@@ -7,7 +7,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from libs.people.sessions import Session
-from tests.oidc.relying_party import RelyingParty, http
+from tests.oidc.faults import database_away
+from tests.oidc.relying_party import RelyingParty, error_of, http
 from tests.pages import ORIGIN, Browser
 
 SITE = "https://rp.test"
@@ -122,3 +123,31 @@ def test_a_client_that_is_disabled_takes_its_site_along(
         update_client(client.client_id, is_enabled=False)
     origins._cache = a_second_later
     assert said(preflight(app, "/oauth2/token", "https://gone.test")) == {}
+
+
+def test_the_port_that_a_scheme_means_anyway_makes_no_other_site(
+    app: Flask, make_client: Callable[..., RelyingParty]
+) -> None:
+    make_client(redirect_uris=["https://usual.test:443/callback", "http://127.0.0.1:80/callback"])
+    for origin in ("https://usual.test", "http://127.0.0.1"):
+        assert said(preflight(app, "/oauth2/token", origin))["access-control-allow-origin"] == origin
+
+
+def test_with_the_database_away_scripts_hear_a_prompt_503_too(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    from services.oidc.flows.clients import origins
+
+    tokens = client.tokens(browser)
+    assert said(preflight(app, "/oauth2/token", SITE))
+    with database_away(app):
+        for site_is_known in (True, False):
+            headers = {"Origin": SITE, "Authorization": f"Bearer {tokens['access_token']}"}
+            answer = http(app).get("/oauth2/userinfo", base_url=ORIGIN, headers=headers)
+            assert error_of(answer) == (503, "temporarily_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+            assert bool(said(answer)) is site_is_known
+            origins._cache = (float("-inf"), origins._cache[1])
+            asked = preflight(app, "/oauth2/token", SITE)
+            assert (asked.status_code, bool(said(asked))) == (204, site_is_known)
+            origins._cache = (float("-inf"), frozenset())

@@ -1,5 +1,6 @@
 """Devices without a browser (RFC 8628): a code shown here, confirmed there, and tokens once."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -139,6 +140,31 @@ def test_many_at_once_get_tokens_once(browser: Browser, person: Session, device:
     with ThreadPoolExecutor(20) as threads:
         answers = list(threads.map(lambda _: device.post("/oauth2/token", body), range(20)))
     assert sorted(one.status_code for one in answers) == [200] + [400] * 19
+
+
+def test_of_two_people_who_allow_the_same_code_at_once_one_is_told_that_it_was_wrong(
+    app: Flask, device: RelyingParty
+) -> None:
+    for _ in range(5):
+        started = start(device)
+        browsers = [Browser(app), Browser(app)]
+        people = [sign_in_copy(browser, app) for browser in browsers]
+        for browser in browsers:
+            browser.get("/device", query_string={"user_code": started["user_code"]})
+        both = threading.Barrier(2)
+
+        def allow(browser: Browser, both: threading.Barrier = both) -> int:
+            both.wait()
+            return browser.fill(button="allow").status_code
+
+        with ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(allow, browsers))
+        assert sorted(answers) == [303, 422]
+        who = people[answers.index(303)]
+        token = device.post(
+            "/oauth2/token", {"grant_type": DEVICE_CODE, "device_code": started["device_code"]}
+        ).json["access_token"]
+        assert device.userinfo(token).json["sub"] == who.sub
 
 
 def test_a_device_that_asks_too_fast_is_told(device: RelyingParty) -> None:

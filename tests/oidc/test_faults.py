@@ -13,6 +13,7 @@ from flask import Flask
 
 from libs.people.sessions import Session
 from libs.service import connect_redis, parts_of
+from tests.oidc.faults import database_away
 from tests.oidc.relying_party import RelyingParty, error_of
 from tests.oidc.signing_party import SigningParty
 from tests.pages import Browser
@@ -149,24 +150,14 @@ def test_an_interaction_survives_a_database_that_fails(
 def test_with_the_database_away_clients_get_json_and_retry_after(
     app: Flask, browser: Browser, person: Session, client: RelyingParty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.oidc.extensions import db
-
     tokens = client.tokens(browser)
-    dead = sa.create_engine(
-        "postgresql+psycopg2://nobody@127.0.0.1:1/none", connect_args={"connect_timeout": 1}
-    )
-    engines = db._app_engines[app]
-    real = engines[None]
-    engines[None] = dead
-    try:
+    with database_away(app):
         began = time.monotonic()
         refused = client.refresh(tokens["refresh_token"])
         assert error_of(refused) == (503, "temporarily_unavailable")
         assert int(refused.headers["Retry-After"]) > 0
         assert error_of(client.userinfo(tokens["access_token"])) == (503, "temporarily_unavailable")
         assert time.monotonic() - began < 3
-    finally:
-        engines[None] = real
     assert client.refresh(tokens["refresh_token"]).status_code == 200
 
 

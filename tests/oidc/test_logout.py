@@ -100,10 +100,15 @@ def test_the_request_may_be_a_post_from_another_site(
 @pytest.mark.parametrize(
     "target", ["https://evil.test/", GOODBYE + "/", GOODBYE + "?a=b", "//evil.test", "javascript:1"]
 )
-def test_an_address_that_is_not_registered_is_not_followed(
+def test_an_address_that_is_not_registered_is_not_followed_and_the_person_is_asked(
     app: Flask, browser: Browser, person: Session, client: RelyingParty, target: str
 ) -> None:
-    leave(browser, id_token_hint=client.tokens(browser)["id_token"], post_logout_redirect_uri=target)
+    id_token = client.tokens(browser)["id_token"]
+    two_accounts(app, browser, person)
+    leave(browser, id_token_hint=id_token, post_logout_redirect_uri=target, state="s")
+    assert person.claims["email"] in browser.text, "whom the hint names"
+    browser.fill(button="sign-out")
+    assert handed_over(app, browser)["sid"] == person.sid
     come_back(app, browser)
     assert browser.status == 200
     assert "Signed out" in browser.text

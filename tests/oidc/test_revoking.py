@@ -194,6 +194,39 @@ def test_the_copy_of_a_person_only_grows_newer(
     assert client.userinfo(token).status_code == 401
 
 
+def test_the_end_of_access_and_a_change_of_its_client_do_not_wait_for_each_other(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    """Each would have what the other one needs next: PostgreSQL would end one of them."""
+    from services.oidc.flows.clients.finding import lock_client
+
+    tokens = client.tokens(browser)
+    event = revoked(person, cause="password_changed", sids=None)
+    ending = threading.Thread(target=receive, args=(app, event), kwargs={"producer": "account"}, daemon=True)
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        lock_client(session, client.client_id)
+        ending.start()
+        ending.join(timeout=3)
+        assert not ending.is_alive()
+    assert not lives(client, tokens)
+
+
+def test_a_redis_that_lost_everything_revives_nothing(
+    app: Flask, browser: Browser, person: Session, make_client: Any
+) -> None:
+    """The denials are gone with it; the rows are not."""
+    ended = make_client(), make_client(access_token_format="opaque"), make_client()
+    tokens = [client.tokens(browser) for client in ended]
+    waiting = ended[2].code(browser)
+    receive(app, revoked(person, cause="secured", sids=None), "account")
+    deny(parts_of(app).redis, parts_of(app).settings, subs=[person.sub])
+    parts_of(app).redis.flushall()
+    for client, issued in zip(ended, tokens, strict=True):
+        assert not lives(client, issued)
+        assert error_of(client.refresh(issued["refresh_token"])) == (400, "invalid_grant")
+    assert error_of(ended[2].redeem(waiting)) == (400, "invalid_grant")
+
+
 def test_staff_end_a_persons_tokens_by_command(
     app: Flask, browser: Browser, person: Session, client: RelyingParty
 ) -> None:

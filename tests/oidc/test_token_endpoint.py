@@ -135,3 +135,26 @@ def test_issued_and_failed_are_counted_by_grant(
     client.refresh(tokens["refresh_token"])
     client.redeem("nonsense")
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1]
+
+
+def test_no_answer_of_these_endpoints_is_ever_stored(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty
+) -> None:
+    tokens = client.tokens(browser)
+    asked = {"token": tokens["access_token"]}
+    answers = [
+        client.refresh(tokens["refresh_token"]),
+        client.refresh("nonsense"),
+        client.post("/oauth2/token", {}, headers={"Authorization": "Basic nonsense"}),
+        http(app).get("/oauth2/token", base_url=ORIGIN),
+        client.post("/oauth2/par", client.parameters()),
+        client.post("/oauth2/par", client.parameters(response_type="token")),
+        client.post("/oauth2/introspect", asked),
+        client.post("/oauth2/introspect", asked, headers={"Authorization": "Basic nonsense"}),
+        client.userinfo(tokens["access_token"]),
+        client.userinfo("nonsense"),
+        client.post("/oauth2/device_authorization", {"scope": "openid"}),
+        client.post("/oauth2/revoke", asked),
+    ]
+    assert {answer.status_code for answer in answers} >= {200, 201, 400, 401, 405}
+    assert {answer.headers["Cache-Control"] for answer in answers} == {"no-store"}

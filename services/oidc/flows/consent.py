@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from libs.database import utcnow
 from services.oidc.extensions import audit, db
+from services.oidc.flows.clients.finding import still_there
 from services.oidc.models import Consent
 
 
@@ -22,9 +23,9 @@ def has_consented(*, sub: str, client_id: str, scopes: Iterable[str]) -> bool:
 
 
 def give_consent(*, sub: str, client_id: str, scopes: Iterable[str]) -> None:
-    """Remember that the person allows the app these, beside what they allowed before."""
+    """Remember that the person allows the app these, beside what they allowed before. Raises UnknownClient."""
     wanted = set(scopes)
-    with db.transaction() as session:
+    with still_there(client_id), db.transaction() as session:
         # Locked, so that two pages allowed side by side leave the union of both.
         known = session.execute(
             sa.select(Consent.scopes)

@@ -26,10 +26,12 @@ from libs.guard.ratelimit import counted_address, hashed_user
 from libs.observe.logs import get_logger
 from libs.people.sessions import Session
 from libs.service import parts_of
+from services.oidc.extensions import db
 from services.oidc.flows.clients.metadata import DEVICE_CODE
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.flows.consent import give_consent
 from services.oidc.flows.resources import scopes_at
+from services.oidc.models import Grant
 from services.oidc.protocol.authorization.codes import SignInRevoked, store_grant
 from services.oidc.protocol.client_auth import METHODS
 from services.oidc.protocol.grants.targets import narrowed
@@ -216,6 +218,15 @@ class NoSuchCode(Exception):
         self.reason, self.retry_after = reason, retry_after
 
 
+_GIVEN_BY = sa.select(Grant.id).where(
+    Grant.code_digest == sa.bindparam("digest"), Grant.sub == sa.bindparam("by")
+)
+
+
+def _wrong() -> str:
+    return gettext("This code is wrong, or it is too old. Look at the device again.")
+
+
 def look_up(typed: str, *, session: Session, ip: str) -> DeviceRequest:
     """What the device of this code asks for. Raises NoSuchCode."""
     return _find(typed, session, ip)[1]
@@ -241,7 +252,9 @@ def confirm(typed: str, *, session: Session, ip: str) -> None:
     except SignInRevoked:
         raise NoSuchCode(gettext("You were signed out meanwhile. Sign in and try again.")) from None
     except sa.exc.IntegrityError:
-        pass  # pressed twice: the first time counted
+        # Pressed twice, and the first time counted; unless somebody else, who was shown the same code, was faster.
+        if db.fetch_one(_GIVEN_BY, {"digest": digest, "by": session.sub}) is None:
+            raise NoSuchCode(_wrong()) from None
     give_consent(sub=session.sub, client_id=client.client_id, scopes=scopes)
     device_requests().close(digest, request, State.CONFIRMED)
     log.info("device_confirmed", client_id=client.client_id, sub=session.sub)
@@ -275,7 +288,7 @@ def _find(typed: str, session: Session, ip: str) -> tuple[str, DeviceRequest]:
     user_code = read_user_code(typed)
     found = device_requests().find_by_user_code(user_code) if user_code else None
     if found is None or find_client(found[1].client_id) is None:
-        raise NoSuchCode(gettext("This code is wrong, or it is too old. Look at the device again."))
+        raise NoSuchCode(_wrong())
     giving_back = redis_client.pipeline(transaction=False)
     for key in limits:
         giving_back.decr(key)

@@ -31,6 +31,8 @@ log = get_logger("OIDC.keys")
 
 LOOK_FOR_UNKNOWN = timedelta(milliseconds=100)
 """How often a kid that nobody knows makes a process look again, at most."""
+LONGEST_WAIT = timedelta(seconds=1)
+"""Whoever waited longer for a look that failed has no time left to wait for the database once more."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ class KeyStore:
         self._is_outdated = False
 
     def load(self, lifetime: timedelta = LOOK_INTERVAL) -> KeySet:
-        """The keys, at most so old. While the database is away the last ones known serve on."""
+        """The keys, at most so old. While the database is away the last ones known serve on.
+
+        Raises SQLAlchemyError to whoever waited LONGEST_WAIT for them: nearly everybody needs the database next.
+        """
         known = self._set
         if known is not None and time.monotonic() - self._looked_at < lifetime.total_seconds():
             return known
@@ -79,6 +84,7 @@ class KeyStore:
         if not self._lock.acquire(blocking=known is None):
             assert known is not None
             return known
+        began = time.monotonic()
         try:
             self._look()
         except sa.exc.SQLAlchemyError as error:
@@ -88,10 +94,21 @@ class KeyStore:
                 log.warning("keys_not_read", error=type(error).__name__)
             self._is_outdated = True
             self._looked_at = time.monotonic()
+            if self._looked_at - began > LONGEST_WAIT.total_seconds():
+                raise
         finally:
             self._lock.release()
         assert self._set is not None
         return self._set
+
+    def last_known(self) -> KeySet:
+        """The same where nothing else of the database is needed: the last ones known serve on, whatever it took."""
+        try:
+            return self.load()
+        except sa.exc.SQLAlchemyError:
+            if self._set is None:
+                raise
+            return self._set
 
     def signing_key(self, alg: str) -> Key:
         """The key that signs now."""

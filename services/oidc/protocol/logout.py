@@ -15,7 +15,11 @@ LONGEST_HINT = 320
 
 
 def read_wish(parameters: Mapping[str, str], *, repeated: bool, issuer: str) -> Departure:
-    """Read a request. A hint that is not ours, or is another client's, proves nothing and redirects nowhere."""
+    """Read a request. A hint that is not ours, or is another client's, proves nothing and redirects nowhere.
+
+    One beside an address that the client did not register says whom the question is about, and does not answer it: a
+    request that is wrong in part ends nothing by itself (§4).
+    """
     ui_locales = parameters.get("ui_locales", "")[:LONGEST_LOCALES] or None
     if repeated:
         return Departure(ui_locales=ui_locales)
@@ -29,16 +33,20 @@ def read_wish(parameters: Mapping[str, str], *, repeated: bool, issuer: str) -> 
     if client is None:
         return Departure(ui_locales=ui_locales)
     target = parameters.get("post_logout_redirect_uri")
-    if target not in client.post_logout_redirect_uris:
-        target = None
-    elif "state" in parameters:
+    logout_hint = parameters.get("logout_hint", "")[:LONGEST_HINT] or None
+    if target is not None and target not in client.post_logout_redirect_uris:
+        named_by_hint = claims["sub"] if claims else None
+        return Departure(
+            client_id=client.client_id, logout_hint=named_by_hint or logout_hint, ui_locales=ui_locales
+        )
+    if target is not None and "state" in parameters:
         separator = "&" if "?" in target else "?"
         target += separator + urlencode({"state": parameters["state"]})
     return Departure(
         client_id=client.client_id,
         sub=claims["sub"] if claims else None,
         sid=claims.get("sid") if claims else None,
-        logout_hint=parameters.get("logout_hint", "")[:LONGEST_HINT] or None,
+        logout_hint=logout_hint,
         redirect_uri=target,
         ui_locales=ui_locales,
     )

@@ -41,7 +41,8 @@ def init_cors(app: Flask) -> None:
         elif path in FOR_CLIENTS:
             response.headers.add("Vary", "Origin")
             origin = request.headers.get("Origin")
-            if origin is None or not is_known_origin(origin):
+            # A 503 has waited for a store long enough.
+            if origin is None or not is_known_origin(origin, may_ask=response.status_code != 503):
                 return response
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "WWW-Authenticate, Retry-After, X-Request-ID"

@@ -26,7 +26,7 @@ def metadata() -> Response:
 @public
 def jwks() -> Response:
     """RFC 7517 §5; private halves never leave the process."""
-    found = keys.load()
+    found = keys.last_known()
     return _prepared(found.jwks, found.etag)
 
 

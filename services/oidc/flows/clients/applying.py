@@ -82,7 +82,7 @@ def apply_document(document: Any, *, dry_run: bool = False) -> list[Applied]:
 
 
 def _apply(session: Any, wish: _Wish, *, dry_run: bool) -> Applied:
-    client = session.get(Client, wish.client_id, with_for_update=True, populate_existing=True)
+    client = session.get(Client, wish.client_id, with_for_update={"key_share": True}, populate_existing=True)
     if client is None:
         client = new_client(wish.settings, client_id=wish.client_id)
         if wish.secret_digest and client.auth_method not in SECRET_METHODS:

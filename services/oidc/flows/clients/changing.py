@@ -201,7 +201,7 @@ def ensure_client(
         "is_enabled": True,
     }
     with db.transaction() as session:
-        client = session.get(Client, client_id, with_for_update=True)
+        client = session.get(Client, client_id, with_for_update={"key_share": True})
         before = settings_of(client) if client else None
         if client is None:
             client = Client(**{**usual(), **wanted, "client_id": client_id})

@@ -5,9 +5,9 @@ import sqlalchemy as sa
 from libs.database import utcnow
 from libs.observe.logs import get_logger
 from services.oidc.extensions import audit, db
-from services.oidc.flows.clients.finding import lock_client
+from services.oidc.flows.clients.finding import UnknownClient, lock_client
 from services.oidc.flows.clients.metadata import settings_of
-from services.oidc.flows.clients.registered import forget
+from services.oidc.flows.clients.registered import CLIENT_ID, forget
 from services.oidc.models import AccessToken, Grant
 
 log = get_logger("OIDC.clients")
@@ -46,7 +46,12 @@ def end_what_it_was_given(client_id: str) -> int:
 
 def delete_client(client_id: str) -> None:
     """Remove the client with its secrets, consents, grants, tokens and deliveries. Raises UnknownClient."""
+    if not CLIENT_ID.match(client_id):
+        raise UnknownClient
     with db.transaction() as session:
+        # Before the client itself, which nobody may refer to while it goes: see lock_client.
+        theirs = sa.select(Grant.id).where(Grant.client_id == client_id).order_by(Grant.id).with_for_update()
+        session.execute(sa.select(sa.func.count()).select_from(theirs.subquery()))
         client = lock_client(session, client_id)
         audit.record("client.deleted", target=f"client:{client_id}", before=settings_of(client))
         # Tokens of its own have no foreign key: who comes later under the same id must not find them alive.

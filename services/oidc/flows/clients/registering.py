@@ -154,6 +154,9 @@ def settings_from(metadata: Mapping[str, Any]) -> dict[str, Any]:
     }
     settings["grants"] = ["authorization_code"]
     settings |= said
+    if "request_object_signing_alg" not in taken and not settings["require_signed_request_object"]:
+        # "Any algorithm supported by the OP" (Registration §2), of which `none` is one, as our metadata says.
+        settings["request_object_signing_alg"] = "none"
     settings["default_acr_values"] = [word for word in settings["default_acr_values"] if word in ACR_VALUES]
     if "scope" not in taken:
         is_offline = "refresh_token" in settings["grants"]

@@ -12,6 +12,7 @@ from libs.guard import single_use
 from libs.people.sessions import Session
 from libs.service import parts_of
 from services.oidc.extensions import db
+from services.oidc.flows.clients.finding import still_there
 from services.oidc.flows.subjects import access_revoked_before, remember_subject
 from services.oidc.models import Grant, Subject
 from services.oidc.protocol.authorization import strength
@@ -65,7 +66,7 @@ def store_grant(
 ) -> None:
     """Store what a person gave a client, under the hash of the code for it; `more` are further columns.
 
-    Raises SignInRevoked, and IntegrityError where the code has a grant already.
+    Raises SignInRevoked, UnknownClient, and IntegrityError where the code has a grant already.
     """
     settings = parts_of(current_app).settings
     now = utcnow()
@@ -94,8 +95,9 @@ def store_grant(
         "expires_at": now + settings.REFRESH_ABSOLUTE_LIFETIME if is_offline else session_end,
         **more,
     }
-    if db.fetch_one(_STORE_FOR_KNOWN, {**grant, "known_version": session.claims_version}) is None:
-        _store_with_snapshot(grant, session)
+    with still_there(client_id):
+        if db.fetch_one(_STORE_FOR_KNOWN, {**grant, "known_version": session.claims_version}) is None:
+            _store_with_snapshot(grant, session)
 
 
 _COLUMNS = (

@@ -125,7 +125,8 @@ _lock = threading.Lock()
 def _fetched(uri: str, client: RegisteredClient) -> str:
     """The request object at an address of the client's. Raises InvalidRequestObject.
 
-    A fragment that is a SHA-256 says what must be there (Core §6.2), so that it need not be fetched twice.
+    Where its fragment is the SHA-256 of what is there (Core §6.2) it need not be fetched twice. Another fragment is not
+    held against it: it only says that something has changed.
     """
     address, _, fragment = uri.partition("#")
     if address not in {known.partition("#")[0] for known in client.request_uris}:
@@ -140,11 +141,7 @@ def _fetched(uri: str, client: RegisteredClient) -> str:
         raise InvalidRequestObject(
             "invalid_request_uri", "There is no request object at the request_uri.", str(error)
         ) from error
-    if expected is not None:
-        if expected != _sha256(text):
-            raise InvalidRequestObject(
-                "invalid_request_uri", "What is at the request_uri is not what its hash says."
-            )
+    if expected == _sha256(text):
         _remember(uri, text)
     return text.strip()
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidClientError, OAuth2Request
 from authlib.oauth2.rfc6749.authenticate_client import ClientAuthentication
 
@@ -35,6 +36,11 @@ class NotAuthenticated(InvalidClientError):
     def __init__(self, reason: str):
         super().__init__("Client authentication failed.", status_code=401)
         self.reason = reason
+
+    def get_headers(self) -> list[tuple[str, str]]:
+        """Authlib's challenge leaves the realm out, which Basic has to name (RFC 7617 §2)."""
+        headers = OAuth2Error.get_headers(self)
+        return [*headers, ("WWW-Authenticate", f'Basic realm="client", error="{self.error}"')]
 
 
 class UnknownClientError(NotAuthenticated):
