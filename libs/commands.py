@@ -79,8 +79,12 @@ def command(function: Function) -> Function:
         try:
             return function(*args, **kwargs)
         except Problem as problem:
-            words = [str(problem.detail or problem.title), *(f"{k}: {v}" for k, v in problem.errors.items())]
-            raise click.ClickException(" ".join(words)) from None
+            sentence = str(problem.detail or problem.title)
+            if problem.errors:
+                sentence = f"{sentence.rstrip('.')}: " + " ".join(
+                    f"{k}: {v}" for k, v in problem.errors.items()
+                )
+            raise click.ClickException(sentence) from None
         except (KeyError, IndexError):
             raise  # a mistake of ours, not a thing that is missing
         except LookupError as error:

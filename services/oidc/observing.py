@@ -46,13 +46,16 @@ def gauges() -> GaugeSamples:
 
 
 def keys_health(found: KeySet) -> Component:
-    """Unhealthy when nothing signs; degraded when a key signs for too long, or none is known ahead.
+    """Unhealthy when nothing signs; degraded when a key signs for too long, cannot be opened, or none is known ahead.
 
     An old key signs on all the same: that is better than nobody signing in.
     """
     details: dict[str, object] = {"key_count": len(found.by_kid)}
+    lost = "DATA_ENCRYPTION_KEYS does not open a key" if found.unopened else None
     if not set(found.current) >= set(keys.ALWAYS):
-        return Component("oidc_keys", "unhealthy", None, {**details, "reason": "no current key"})
+        return Component("oidc_keys", "unhealthy", None, {**details, "reason": lost or "no current key"})
+    if lost:
+        return Component("oidc_keys", "degraded", None, {**details, "reason": lost})
     since = utcnow() - keys.timing().rotation - ROTATION_GRACE
     if any(key.activated_at is not None and key.activated_at < since for key in found.current.values()):
         return Component("oidc_keys", "degraded", None, {**details, "reason": "rotation is overdue"})

@@ -122,7 +122,23 @@ def test_no_page_is_wider_than_its_screen(
         "/admin",
         "/admin/applications",
         "/admin/messages",
+        "/admin/clients",
+        "/admin/clients/logouts",
+        "/admin/keys",
+        "/account/apps",
+        "/device",
         "/logout",
     ]:
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_long_name_pushes_nothing_out_of_sight(house: House, person: Callable[..., BrowserContext]) -> None:
+    name, uri = "<b>" + "W" * 190, "https://app.test/callback"
+    assert house.command("oidc", "clients", "create", "--name", name, "--redirect-uri", uri).returncode == 0
+    page = person(width=1200).new_page()
+    sign_in(page, ADMIN_EMAIL, ADMIN_PASSWORD)
+    page.goto("/admin/clients")
+    expect(page.get_by_text(name)).to_be_visible()
+    table = page.locator(".scroll").first
+    assert table.evaluate("e => e.scrollWidth <= e.clientWidth + 200"), "the other columns are there"

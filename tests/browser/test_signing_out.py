@@ -83,7 +83,7 @@ def app(house: House) -> Iterator[App]:
             return None
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     app.url = f"http://127.0.0.1:{server.server_address[1]}"
     settings = {
         "name": "Calendar",

@@ -13,7 +13,6 @@ from libs import commands
 from libs.people.sessions import Session
 from libs.service import parts_of
 from tests.conftest import sign_in_copy
-from tests.oidc.documents_server import DocumentsServer, serving_documents
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
 from tests.oidc.signing_party import ClientSite, SigningParty, make_key, public
 from tests.pages import Browser
@@ -122,14 +121,6 @@ def with_settings(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.setattr(parts, "settings", dataclasses.replace(parts.settings, **settings))
 
     return change
-
-
-@pytest.fixture
-def documents(with_settings: Callable[..., None]) -> Iterator[DocumentsServer]:
-    """Where clients keep their documents, which the app may reach."""
-    with_settings(OUTBOUND_ALLOWED_HOSTS=("127.0.0.1",))
-    with serving_documents() as server:
-        yield server
 
 
 @pytest.fixture

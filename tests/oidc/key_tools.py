@@ -20,7 +20,8 @@ def look_again() -> None:
     """The next look of this process is due, whatever its clock says."""
     from services.oidc.protocol.keys import keys
 
-    keys._looked_at = float("-inf")
+    with keys._lock:  # a look under way, for health say, would call what it read before the latest
+        keys._looked_at = float("-inf")
 
 
 def jwks(app: Flask) -> list[dict[str, Any]]:

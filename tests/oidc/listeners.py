@@ -87,7 +87,7 @@ def listening() -> Iterator[Listeners]:
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     listeners.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield listeners
     listeners.may_go_on.set()
     server.shutdown()

@@ -102,7 +102,8 @@ class ClientSite:
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
-        """By path: bytes, text, what becomes JSON, or a function that does something to the request."""
+        """By path: bytes, text, what becomes JSON, a status without a body, or a function that does something to the
+        request."""
         self.asked: list[str] = []
         site = self
 
@@ -117,10 +118,13 @@ class ClientSite:
                 if answer is None:
                     self.send_error(404)
                     return
+                status, answer = (answer, b"") if isinstance(answer, int) else (200, answer)
                 if isinstance(answer, str):
                     answer = answer.encode()
                 body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-                self.send_response(200)
+                self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

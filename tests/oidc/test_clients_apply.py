@@ -10,7 +10,7 @@ from flask import Flask
 
 from libs.guard.single_use import digest
 from tests.conftest import run_command
-from tests.oidc.documents_server import DocumentsServer
+from tests.oidc.signing_party import ClientSite
 
 SECRET = "a-random-secret-of-forty-characters-4711"
 
@@ -221,11 +221,11 @@ def test_a_change_to_confidential_prints_the_secret_it_makes(app: Flask, client_
     assert "client_secret" not in apply(app, billing(client_id))[0]
 
 
-def test_sectors_are_checked_for_files_too(app: Flask, client_id: str, documents: DocumentsServer) -> None:
-    sector = f"    sector_identifier_uri: {documents.url}/sector"
-    documents.documents["/sector"] = ["https://elsewhere.test/cb"]
+def test_sectors_are_checked_for_files_too(app: Flask, client_id: str, site: ClientSite) -> None:
+    sector = f"    sector_identifier_uri: {site.url('/sector')}"
+    site.answers["/sector"] = ["https://elsewhere.test/cb"]
     assert f"{client_id}.sector_identifier_uri:" in refused(app, billing(client_id, sector))
-    documents.documents["/sector"] = ["https://billing.test/cb"]
+    site.answers["/sector"] = ["https://billing.test/cb"]
     assert apply(app, billing(client_id, sector))[0]["action"] == "created"
 
 

@@ -12,8 +12,8 @@ from joserfc.jwk import RSAKey
 
 from libs.database import utcnow
 from tests.conftest import run_command
-from tests.oidc.documents_server import DocumentsServer
 from tests.oidc.relying_party import RelyingParty
+from tests.oidc.signing_party import ClientSite
 
 Make = Callable[..., RelyingParty]
 PLAIN = {"scopes": ["openid", "profile", "email"]}
@@ -130,30 +130,28 @@ def test_secrets_that_are_old_unused_ending_or_gone(app: Flask, make_client: Mak
 
 
 @pytest.mark.filterwarnings("ignore:Key size should be")  # joserfc sees it, too
-def test_keys_are_read_where_the_client_keeps_them(
-    app: Flask, make_client: Make, documents: DocumentsServer
-) -> None:
+def test_keys_are_read_where_the_client_keeps_them(app: Flask, make_client: Make, site: ClientSite) -> None:
     key = RSAKey.generate_key(2048, {"kid": "long"}).as_dict(private=False)
-    client = make_client(**PLAIN, auth_method="private_key_jwt", jwks_uri=documents.url + "/jwks")
+    client = make_client(**PLAIN, auth_method="private_key_jwt", jwks_uri=site.url("/jwks"))
     assert check(app, client) == (1, {("weak", "jwks_uri")})
-    documents.documents["/jwks"] = {"keys": [key]}
+    site.answers["/jwks"] = {"keys": [key]}
     assert check(app, client) == (0, set())
     short = RSAKey.generate_key(1024, {"kid": "short"}).as_dict(private=False)
-    documents.documents["/jwks"] = {"keys": [short]}
+    site.answers["/jwks"] = {"keys": [short]}
     assert check(app, client) == (1, {("weak", "jwks_uri")})
     assert "shorter than 2048 bits" in run_command(app, "clients", "check", client.client_id).output
     for broken in ({"keys": []}, {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}, [1], b"<html>", 302):
-        documents.documents["/jwks"] = broken
+        site.answers["/jwks"] = broken
         assert check(app, client) == (1, {("weak", "jwks_uri")}), broken
 
 
 def test_a_sector_that_no_longer_names_the_client_is_weak(
-    app: Flask, make_client: Make, documents: DocumentsServer
+    app: Flask, make_client: Make, site: ClientSite
 ) -> None:
-    documents.documents["/sector"] = ["https://rp.test/callback"]
-    client = make_client(**PLAIN, subject_type="pairwise", sector_identifier_uri=documents.url + "/sector")
+    site.answers["/sector"] = ["https://rp.test/callback"]
+    client = make_client(**PLAIN, subject_type="pairwise", sector_identifier_uri=site.url("/sector"))
     assert check(app, client) == (0, set())
-    documents.documents["/sector"] = []
+    site.answers["/sector"] = []
     assert check(app, client) == (1, {("weak", "sector_identifier_uri")})
 
 

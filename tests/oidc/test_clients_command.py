@@ -246,6 +246,8 @@ def test_every_setting_has_an_option_that_sets_it_and_can_be_unset(app: Flask, t
         (("--jwks", "{]"), "no JSON"),
         (("--jwks", '{"keys": "none"}'), "jwks:"),
         (("--default-max-age", "soon"), "not a valid integer"),
+        ((), "Say what to change"),
+        (("--name", ""), "These client settings cannot be used: name: Give it a name"),
         (("--unset", "nothing"), "no such setting"),
         (("--unset", "name"), "has to be chosen"),
         (("--unset", "scope", "--scope", "openid"), "it is set, too"),
@@ -335,10 +337,11 @@ def test_a_deleted_client_takes_everything_along(app: Flask, browser: Browser, p
     assert run_command(app, "clients", "show", made["client_id"]).exit_code == 1
 
 
-@pytest.mark.parametrize("command", ["show", "update", "rotate-secret", "delete"])
+@pytest.mark.parametrize("command", ["show", "update --disable", "rotate-secret", "delete"])
 def test_an_unknown_client_is_a_sentence(app: Flask, command: str) -> None:
+    verb, *more = command.split()
     for client_id in ("nobody", "a b", "x" * 500):
-        result = run_command(app, "clients", command, client_id)
+        result = run_command(app, "clients", verb, client_id, *more)
         assert result.exit_code == 1
         assert "There is no client with this id" in result.output
 

@@ -1,6 +1,7 @@
 """Somebody is gone: the issuer forgets them, tells them before what it held, and lets nothing late bring them back."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -83,6 +84,7 @@ def test_a_person_is_told_of_consents_and_grants_but_no_token(
     [consent], [grant] = content["consents"], content["grants"]
     assert (consent["app"], consent["client_id"]) == ("Test app", client.client_id)
     assert (grant["scope"], grant["refresh_tokens_kept"], grant["ended_at"]) == (OFFLINE, 1, None)
+    assert (grant["kind"], grant["access_tokens_kept"]) == ("authorization_code", 0)
     digests = [
         row[0]
         for row in rows(
@@ -94,6 +96,20 @@ def test_a_person_is_told_of_consents_and_grants_but_no_token(
     ]
     secrets = [*digests, *(tokens[kind] for kind in ("access_token", "refresh_token", "id_token"))]
     assert not [secret for secret in secrets if secret in str(content)]
+
+
+def test_opaque_access_tokens_are_told_of_and_go_with_the_person(
+    app: Flask, browser: Browser, person: Session, make_client: Callable[..., RelyingParty]
+) -> None:
+    client = make_client(access_token_format="opaque")
+    token = client.tokens(browser)["access_token"]
+    content = collected(app, person.sub)
+    assert [grant["access_tokens_kept"] for grant in content["grants"]] == [1]
+    kept = "SELECT digest FROM access_tokens WHERE client_id = :id"
+    [row] = rows(app, kept, id=client.client_id)
+    assert token not in str(content) and row.digest not in str(content)
+    erase(app, person.sub)
+    assert rows(app, kept, id=client.client_id) == []
 
 
 def test_of_somebody_who_used_no_app_there_is_nothing_to_tell(app: Flask) -> None:

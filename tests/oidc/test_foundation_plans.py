@@ -20,7 +20,6 @@ from werkzeug.test import TestResponse
 from libs.people.sessions import Session
 from services.oidc.protocol.discovery import metadata
 from tests.conftest import sign_in_copy
-from tests.oidc.documents_server import DocumentsServer
 from tests.oidc.registrations import manage, send
 from tests.oidc.relying_party import RelyingParty, error_of, http
 from tests.oidc.signing_party import ClientSite, SigningParty, hash_of, make_key, public, sign, unsigned
@@ -303,11 +302,11 @@ def test_oidcc_redirect_uri_query(browser: Browser, person: Session, register: R
     assert refused(send(app, fragment), "invalid_redirect_uri")
 
 
-def test_oidcc_registration_sector(app: Flask, register: Register, documents: DocumentsServer) -> None:
-    documents.documents |= {"/good.json": [CALLBACK], "/bad.json": ["https://bad.test/"]}
-    pairwise = {"subject_type": "pairwise", "sector_identifier_uri": documents.url + "/good.json"}
+def test_oidcc_registration_sector(app: Flask, register: Register, site: ClientSite) -> None:
+    site.answers |= {"/good.json": [CALLBACK], "/bad.json": ["https://bad.test/"]}
+    pairwise = {"subject_type": "pairwise", "sector_identifier_uri": site.url("/good.json")}
     assert register(**pairwise)
-    pairwise["sector_identifier_uri"] = documents.url + "/bad.json"
+    pairwise["sector_identifier_uri"] = site.url("/bad.json")
     bad = plan_metadata(make_key(), redirect_uris=[CALLBACK], **pairwise)
     assert refused(send(app, bad), "invalid_client_metadata")
 

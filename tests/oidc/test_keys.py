@@ -1,5 +1,6 @@
 """Signing keys take turns by themselves: next, current, previous, retired."""
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,13 @@ from flask import Flask
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from libs.guard.keyring import KeyRing
 from libs.messaging.events import KeysChanged
 from libs.people.bearer import KINDS, REGISTRIES
 from libs.people.sessions import Session
 from libs.service import parts_of
 from tests.conftest import recorded, run_command
+from tests.oidc.conftest import start_process
 from tests.oidc.key_tools import (
     beat,
     ensure,
@@ -32,7 +35,7 @@ from tests.oidc.key_tools import (
     states,
 )
 from tests.oidc.relying_party import RelyingParty
-from tests.pages import Browser
+from tests.pages import ORIGIN, Browser
 
 pytestmark = pytest.mark.usefixtures("no_keys")
 
@@ -305,6 +308,51 @@ def test_health_says_how_many_keys_are_published_and_what_is_wrong_with_them(app
     execute(app, "DELETE FROM signing_keys WHERE state = 'current' AND alg = 'RS256'")
     assert (health(app).status, health(app).details["reason"]) == ("unhealthy", "no current key")
     assert [row.state for row in rows(app)].count("current") == 1, "looking changes nothing"
+
+
+def test_a_key_that_cannot_be_opened_verifies_on_and_costs_nobody_a_code(
+    app: Flask, browser: Browser, person: Session, client: RelyingParty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DATA_ENCRYPTION_KEYS has lost the key that sealed it; what was asked for meanwhile is answered afterwards."""
+    from services.oidc.protocol.tokens import read_id_token_hint
+
+    tokens = client.tokens(browser)
+    code = client.code(browser)
+    with monkeypatch.context() as lost:
+        lost.setattr(parts_of(app), "data_keys", KeyRing({"other": os.urandom(32)}))
+        start_process()
+        assert (health(app).status, health(app).details["reason"]) == (
+            "unhealthy",
+            "DATA_ENCRYPTION_KEYS does not open a key",
+        )
+        assert len(jwks(app)) == 4
+        with app.app_context():
+            assert read_id_token_hint(tokens["id_token"], issuer=ORIGIN)
+        for answer in (client.redeem(code), client.refresh(tokens["refresh_token"])):
+            assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
+            assert answer.headers["Retry-After"]
+    start_process()
+    assert health(app).status == "healthy"
+    assert client.redeem(code).status_code == 200
+    assert client.refresh(tokens["refresh_token"]).status_code == 200
+
+
+def test_a_next_key_that_another_process_sealed_otherwise_stops_nobody(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the processes have new DATA_ENCRYPTION_KEYS already, and one of those has made keys."""
+    ensure(app)
+    signs = header_of(sign(app, "RS256"))["kid"]
+    with monkeypatch.context() as newer:
+        newer.setattr(parts_of(app), "data_keys", KeyRing({"newer": os.urandom(32)}))
+        assert run_command(app, "keys", "retire", kid_of(app, "RS256", "next")).exit_code == 0
+    look_again()
+    assert header_of(sign(app, "RS256"))["kid"] == signs
+    assert kid_of(app, "RS256", "next") in kids(app)
+    assert (health(app).status, health(app).details["reason"]) == (
+        "degraded",
+        "DATA_ENCRYPTION_KEYS does not open a key",
+    )
 
 
 def test_metrics_say_when_there_is_no_next_key(app: Flask) -> None:

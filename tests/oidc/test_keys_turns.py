@@ -176,6 +176,7 @@ def test_the_key_that_signs_is_retired_only_when_clients_know_its_successor(app:
     refused = run_command(app, "keys", "retire", kid)
     assert refused.exit_code == 1
     assert "The next key of ES256 can sign from 20" in refused.output
+    assert "keys rotate --emergency" in refused.output, "what helps who cannot wait"
     assert states(app, "ES256")[kid] == "current"
     pass_time(app, timedelta(minutes=21))
     done = run_command(app, "keys", "retire", kid)
@@ -187,7 +188,7 @@ def test_the_key_that_signs_is_retired_only_when_clients_know_its_successor(app:
 def test_retiring_a_key_that_is_not_there_says_so(app: Flask) -> None:
     done = run_command(app, "keys", "retire", "nobody")
     assert done.exit_code == 1
-    assert "There is no key with this id" in done.output
+    assert "There is no key with this id: keys list names them." in done.output
 
 
 def test_the_list_says_when_each_key_changes_by_itself(app: Flask) -> None:

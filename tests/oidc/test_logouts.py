@@ -1,5 +1,6 @@
 """Logouts as staff see them: the list, what is parked and why, sending again; by page and by command."""
 
+import itertools
 import json
 import uuid
 from collections.abc import Callable
@@ -33,8 +34,12 @@ def _nothing_before(app: Flask) -> None:
 
 @pytest.fixture
 def record(app: Flask, client: RelyingParty) -> Callable[..., uuid.UUID]:
+    numbers = itertools.count()
+
     def record(**values: Any) -> uuid.UUID:
         usual = {
+            # In the order of their making, also within a millisecond.
+            "id": uuid.UUID(int=first_uuid7(utcnow()).int + next(numbers)),
             "client_id": client.client_id,
             "sub": "a-person",
             "cause": "sign_out",
@@ -169,6 +174,11 @@ def test_commands_list_and_send_again(
     assert (result.exit_code, "not parked" in result.output) == (1, True)
     result = run_command(app, "logouts", "retry", str(uuid.uuid4()))
     assert (result.exit_code, "no such logout" in result.output) == (1, True)
+    another = parked(record)
+    result = run_command(app, "logouts", "retry", str(stuck), str(another), str(another))
+    assert (result.exit_code, result.stdout) == (1, "1 logout(s) are on their way again.\n")
+    assert f"{stuck}: This logout is not parked." in result.stderr
+    assert state_of(app, another) == ("queued", 0)
 
 
 def test_all_that_are_parked_are_sent_again(

@@ -16,9 +16,9 @@ from libs.people.sessions import Session
 from libs.service import parts_of
 from services.oidc.protocol import limits
 from tests.conftest import run_command
-from tests.oidc.documents_server import DocumentsServer
 from tests.oidc.registrations import PATH, URI, initial_token, manage, party_of, register, send, settings
 from tests.oidc.relying_party import http
+from tests.oidc.signing_party import ClientSite
 from tests.pages import ORIGIN, Browser
 
 Change = Callable[..., None]
@@ -76,8 +76,8 @@ def test_public_and_native_clients_always_use_pkce(app: Flask, metadata: dict[st
 
 
 @pytest.mark.usefixtures("is_open")
-def test_everything_that_is_registered_is_echoed(app: Flask, documents: DocumentsServer) -> None:
-    documents.documents["/sector"] = [URI + "?query=kept", "https://other.test/cb"]
+def test_everything_that_is_registered_is_echoed(app: Flask, site: ClientSite) -> None:
+    site.answers["/sector"] = [URI + "?query=kept", "https://other.test/cb"]
     key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"}).as_dict(private=False)
     said = {
         "redirect_uris": [URI + "?query=kept", "https://other.test/cb"],
@@ -98,7 +98,7 @@ def test_everything_that_is_registered_is_echoed(app: Flask, documents: Document
         "software_version": "1.0",
         "application_type": "web",
         "subject_type": "pairwise",
-        "sector_identifier_uri": documents.url + "/sector",
+        "sector_identifier_uri": site.url("/sector"),
         "id_token_signed_response_alg": "ES256",
         "userinfo_signed_response_alg": "RS256",
         "request_object_signing_alg": "none",
@@ -121,10 +121,10 @@ def test_everything_that_is_registered_is_echoed(app: Flask, documents: Document
 
 
 @pytest.mark.usefixtures("is_open")
-def test_jwks_uri_is_taken_and_not_asked_at_registration(app: Flask, documents: DocumentsServer) -> None:
-    made = register(app, token_endpoint_auth_method="private_key_jwt", jwks_uri=documents.url + "/jwks")
-    assert made["jwks_uri"] == documents.url + "/jwks"
-    assert documents.asked == []
+def test_jwks_uri_is_taken_and_not_asked_at_registration(app: Flask, site: ClientSite) -> None:
+    made = register(app, token_endpoint_auth_method="private_key_jwt", jwks_uri=site.url("/jwks"))
+    assert made["jwks_uri"] == site.url("/jwks")
+    assert site.asked == []
 
 
 @pytest.mark.usefixtures("is_open")
@@ -247,11 +247,9 @@ def test_what_cannot_be_is_refused_in_the_words_of_the_specification(
     [(["https://elsewhere.test/"], 400), ("no list", 400), (404, 400), ([URI, "https://b.test/"], 201)],
     ids=str,
 )
-def test_a_sector_identifier_is_asked(
-    app: Flask, documents: DocumentsServer, document: Any, status: int
-) -> None:
-    documents.documents["/sector"] = document
-    said = {"redirect_uris": [URI, "https://b.test/"], "sector_identifier_uri": documents.url + "/sector"}
+def test_a_sector_identifier_is_asked(app: Flask, site: ClientSite, document: Any, status: int) -> None:
+    site.answers["/sector"] = document
+    said = {"redirect_uris": [URI, "https://b.test/"], "sector_identifier_uri": site.url("/sector")}
     response = send(app, {**said, "subject_type": "pairwise"})
     assert response.status_code == status
     if status == 400:

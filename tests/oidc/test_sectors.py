@@ -7,26 +7,26 @@ import pytest
 from flask import Flask
 
 from tests.conftest import run_command
-from tests.oidc.documents_server import DocumentsServer
 from tests.oidc.relying_party import RelyingParty
+from tests.oidc.signing_party import ClientSite
 
 ONE, TWO, THREE = "https://one.test/cb", "https://two.test/cb", "https://three.test/cb"
 Make = Callable[..., RelyingParty]
 
 
 @pytest.fixture
-def pairwise(make_client: Make, documents: DocumentsServer) -> RelyingParty:
+def pairwise(make_client: Make, site: ClientSite) -> RelyingParty:
     """A client of two hosts, which its sector joins."""
-    documents.documents["/sector"] = [ONE, TWO]
+    site.answers["/sector"] = [ONE, TWO]
     return make_client(
-        redirect_uris=[ONE, TWO], subject_type="pairwise", sector_identifier_uri=documents.url + "/sector"
+        redirect_uris=[ONE, TWO], subject_type="pairwise", sector_identifier_uri=site.url("/sector")
     )
 
 
 def test_redirect_uris_of_several_hosts_are_joined_by_the_document(
-    pairwise: RelyingParty, documents: DocumentsServer
+    pairwise: RelyingParty, site: ClientSite
 ) -> None:
-    assert documents.asked == ["/sector"]
+    assert site.asked == ["/sector"]
 
 
 @pytest.mark.parametrize(
@@ -35,43 +35,43 @@ def test_redirect_uris_of_several_hosts_are_joined_by_the_document(
     ids=["one is missing", "empty", "object", "numbers", "html", "deep", "large", "404", "500", "redirect"],
 )
 def test_a_document_that_does_not_name_them_all_is_refused(
-    app: Flask, documents: DocumentsServer, document: Any
+    app: Flask, site: ClientSite, document: Any
 ) -> None:
-    documents.documents["/sector"] = document
-    sector = ("--sector-identifier-uri", documents.url + "/sector")
+    site.answers["/sector"] = document
+    sector = ("--sector-identifier-uri", site.url("/sector"))
     uris = ("--redirect-uri", ONE, "--redirect-uri", TWO)
     result = run_command(app, "clients", "create", "--name", "Two", *uris, *sector)
     assert result.exit_code == 1
     assert "sector_identifier_uri:" in result.output
-    assert "/elsewhere" not in documents.asked
+    assert "/elsewhere" not in site.asked
 
 
-def test_an_address_of_our_own_network_is_never_asked(app: Flask, documents: DocumentsServer) -> None:
-    documents.documents["/sector"] = [ONE]
-    there = documents.url.replace("127.0.0.1", "localhost") + "/sector"  # not the name that is allowed
+def test_an_address_of_our_own_network_is_never_asked(app: Flask, site: ClientSite) -> None:
+    site.answers["/sector"] = [ONE]
+    there = site.url("").replace("127.0.0.1", "localhost") + "/sector"  # not the name that is allowed
     result = run_command(
         app, "clients", "create", "--name", "X", "--redirect-uri", ONE, "--sector-identifier-uri", there
     )
     assert result.exit_code == 1
-    assert documents.asked == []
+    assert site.asked == []
 
 
 def test_a_change_of_redirect_uris_asks_the_document_again(
-    app: Flask, pairwise: RelyingParty, documents: DocumentsServer
+    app: Flask, pairwise: RelyingParty, site: ClientSite
 ) -> None:
     update = ("clients", "update", pairwise.client_id)
     assert run_command(app, *update, "--redirect-uri", THREE).exit_code == 1
-    documents.documents["/sector"] = [ONE, TWO, THREE]
+    site.answers["/sector"] = [ONE, TWO, THREE]
     assert run_command(app, *update, "--redirect-uri", THREE).exit_code == 0
-    documents.documents["/sector"] = 500
-    asked = len(documents.asked)
+    site.answers["/sector"] = 500
+    asked = len(site.asked)
     assert run_command(app, *update, "--name", "Another").exit_code == 0, "which has nothing to do with it"
-    assert len(documents.asked) == asked
+    assert len(site.asked) == asked
     assert run_command(app, *update, "--unset", "sector-identifier-uri").exit_code == 0
 
 
 def test_a_sector_that_changes_while_it_is_fetched_is_not_taken_for_another(
-    app: Flask, pairwise: RelyingParty, documents: DocumentsServer
+    app: Flask, pairwise: RelyingParty, site: ClientSite
 ) -> None:
     from services.oidc.extensions import db
     from services.oidc.flows.clients import InvalidClient, changing, update_client
@@ -82,7 +82,7 @@ def test_a_sector_that_changes_while_it_is_fetched_is_not_taken_for_another(
     def meanwhile(client_id: str, changes: Any) -> Any:
         found = fetch(client_id, changes)
         with db.transaction() as session:
-            session.get_one(Client, client_id).sector_identifier_uri = documents.url + "/other"
+            session.get_one(Client, client_id).sector_identifier_uri = site.url("/other")
         return found
 
     changing.fetch_sector_for = meanwhile

@@ -16,6 +16,7 @@ from authlib.integrations.requests_client import OAuth2Session
 from tests.account.second_factors import codes_in, secret_in
 from tests.pages import HTTPBrowser
 from tests.running import link_in, wait_until
+from tests.suite.issuer_secrets import use_the_issuer
 from tests.suite.people import PASSWORD, Member, People
 from tests.suite.test_relying_parties import come_back
 
@@ -23,7 +24,7 @@ SERVICES = ("account", "onboarding", "oidc", "notification")
 
 
 @pytest.fixture(scope="module")
-def secrets(people: People) -> dict[str, str]:
+def secrets(people: People, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What one journey made that nobody else may read, by name."""
     found = {}
     email, browser = people.new_email("marked"), people.browser()
@@ -72,6 +73,7 @@ def secrets(people: People) -> dict[str, str]:
         "the second refresh token": fresh["refresh_token"],
     }
     found |= change_everything(people, email, browser)
+    found |= use_the_issuer(people, tmp_path_factory.mktemp("keys"))
     for name in ("SECRET_KEY", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS"):
         found[name] = people.suite.environ[name].split(":")[-1]
     assert all(len(value) >= 14 for value in found.values()), "short ones would be found by chance"

@@ -91,7 +91,10 @@ def update(client_id: str, cleared: tuple[str, ...], as_json: bool, **options: A
     An --auth-method that takes a secret makes a first one, printed this once; one that takes none ends those there
     are. --disable ends what the client was given: its grants and tokens.
     """
-    changed = flows.change_client(client_id, **chosen(options, cleared))
+    changes = chosen(options, cleared)
+    if not changes:
+        raise click.UsageError("Say what to change: --help lists the settings.")
+    changed = flows.change_client(client_id, **changes)
     shown: dict[str, Any] = {"client_id": client_id}
     if changed.secret:
         shown["client_secret"] = changed.secret

@@ -88,13 +88,13 @@ def _replace(alg: str | None, as_json: bool) -> None:
     sentences += [
         f"Withdrawn, and gone from /.well-known/jwks.json: {', '.join(made.withdrawn) or 'none'}.",
         "Who notices what:",
-        "- Access tokens from before are refused at userinfo, introspection and our own APIs within seconds."
+        "- Access tokens that they signed are refused at userinfo, introspection and our own APIs within seconds."
         " Clients get new ones with their refresh tokens, which live on; people stay signed in.",
         f"- Until {until} clients may hold our keys from before. Those that fetch them again when they meet an"
         " unknown kid notice nothing; others refuse new ID tokens, so that sign-in fails there.",
         f"- Until {until}, too, clients that hold the withdrawn keys still believe what those sign: warn whoever"
         " runs one that cannot wait, so that it fetches our keys now.",
-        "- ID tokens from before are no hints any more: signing out asks.",
+        "- ID tokens that they signed are no hints any more: signing out asks.",
     ]
     values = {
         "rotated": [_turn(turn) for turn in made.turns],
@@ -108,7 +108,14 @@ def _replace(alg: str | None, as_json: bool) -> None:
 @click.argument("kid")
 @command
 def retire(kid: str, as_json: bool) -> None:
-    gone = flows.retire(kid)
+    try:
+        gone = flows.retire(kid)
+    except flows.UnknownKey as error:
+        raise click.ClickException(f"{error.title}: keys list names them.") from None
+    except flows.NotReady as error:
+        raise click.ClickException(
+            f"{error.detail} keys rotate --emergency does not wait for that."
+        ) from None
     words = {
         "retired": f"{kid} was retired already; what it signed is not even a hint any more.",
         "next": f"{kid} is retired before its turn, and another key is next.",

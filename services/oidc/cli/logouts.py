@@ -48,10 +48,18 @@ def retry(ids: tuple[uuid.UUID, ...], parked: bool, client_id: str | None, as_js
         raise click.UsageError("Name ids, or say --parked.")
     if client_id is not None:
         get_client(client_id)
+    refused = []
     if parked:
         count = flows.retry_parked(client_id=client_id)
     else:
-        for delivery_id in ids:
-            flows.retry(delivery_id)
-        count = len(ids)
-    done(f"{count} logout(s) are on their way again.", {"queued": count}, as_json=as_json)
+        wanted = dict.fromkeys(ids)
+        for delivery_id in wanted:
+            try:
+                flows.retry(delivery_id)
+            except (flows.NothingToRetry, flows.UnknownDelivery) as problem:
+                refused.append(f"{delivery_id}: {problem.title}.")
+        count = len(wanted) - len(refused)
+    if count or not refused:
+        done(f"{count} logout(s) are on their way again.", {"queued": count}, as_json=as_json)
+    if refused:
+        raise click.ClickException(" ".join(refused))

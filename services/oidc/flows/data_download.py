@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from libs.messaging.events import OIDCDataCollected
 from services.oidc.extensions import db, outbox
-from services.oidc.models import Client, Consent, Grant, RefreshToken, Subject
+from services.oidc.models import AccessToken, Client, Consent, Grant, RefreshToken, Subject
 
 MOST_GRANTS = 5000
 
@@ -23,6 +23,11 @@ def _everything(sub: str) -> dict[str, Any]:
         sa.select(sa.func.count().label("kept"), sa.func.max(RefreshToken.created_at).label("last"))
         .where(RefreshToken.grant_id == Grant.id)
         .lateral()
+    )
+    opaque = (
+        sa.select(sa.func.count())
+        .where(AccessToken.grant_id == Grant.id, AccessToken.grant_id.is_not(None))
+        .scalar_subquery()
     )
     subject = db.session.execute(
         sa.select(Subject.sub, Subject.status, Subject.roles, Subject.claims, Subject.updated_at).where(
@@ -45,6 +50,7 @@ def _everything(sub: str) -> dict[str, Any]:
         sa.select(
             Client.name.label("app"),
             Grant.client_id,
+            Grant.kind,
             Grant.scope,
             Grant.resources,
             Grant.claims_request,
@@ -60,6 +66,7 @@ def _everything(sub: str) -> dict[str, Any]:
             Grant.end_cause,
             tokens.c.kept.label("refresh_tokens_kept"),
             tokens.c.last.label("last_refresh_token_at"),
+            opaque.label("access_tokens_kept"),
         )
         .join(Client, Client.client_id == Grant.client_id)
         .join(tokens, sa.true())

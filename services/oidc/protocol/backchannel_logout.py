@@ -20,6 +20,7 @@ from libs.guard.outbound import AnswerTooLarge, OutboundRefused, guarded
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from libs.settings import Settings
+from libs.web.problems import Unavailable
 from services.oidc.flows import logouts
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.flows.logouts import Delivery, Outcome
@@ -114,7 +115,7 @@ def _begin(
         return
     try:
         token = make_logout_token(delivery, client, issuer=settings.PUBLIC_URL)
-    except KeyError:
+    except (KeyError, Unavailable):
         finished.put((delivery, logouts.failed("no key of its algorithm")))
         return
     uri = client.backchannel_logout_uri

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from flask import current_app
 
 from libs.database import utcnow
+from libs.guard.keyring import CannotOpen
 from libs.observe.logs import get_logger
 from libs.service import parts_of
+from libs.web.problems import Unavailable
 from services.oidc.extensions import db
 from services.oidc.flows.keys import (
     LOOK_INTERVAL,
@@ -59,6 +61,8 @@ class KeySet:
     """By algorithm: what signs."""
     upcoming: frozenset[str]
     """The algorithms whose next key is published."""
+    unopened: frozenset[str]
+    """Keys that sign, or will, whose private half DATA_ENCRYPTION_KEYS does not open in this process."""
     jwks: bytes
     etag: str
 
@@ -111,8 +115,11 @@ class KeyStore:
             return self._set
 
     def signing_key(self, alg: str) -> Key:
-        """The key that signs now."""
-        return self.load().current.get(alg) or self._first_key(alg)
+        """The key that signs now. Raises Unavailable when this process cannot open it."""
+        key = self.load().current.get(alg) or self._first_key(alg)
+        if not key.jwk.is_private:
+            raise Unavailable
+        return key
 
     def find(self, kid: str) -> Key | None:
         """The published key of this id. One that is unknown may have come in another process just now."""
@@ -164,6 +171,7 @@ def _columns() -> sa.Select[Any]:
 
 def _key_set(found: Any, rows: tuple[Any, ...], known: KeySet | None) -> KeySet:
     keys = {row.kid: _parse(row, known) for row in found}
+    unopened = {row.kid for row in found if row.private_key_sealed and not keys[row.kid].jwk.is_private}
     published = {kid: key for kid, key in keys.items() if key.state in PUBLISHED}
     jwks = json.dumps(
         {"keys": [row.public_jwk for row in found if row.state in PUBLISHED]}, separators=(",", ":")
@@ -172,8 +180,11 @@ def _key_set(found: Any, rows: tuple[Any, ...], known: KeySet | None) -> KeySet:
         rows=rows,
         by_kid=published,
         retired={kid: key for kid, key in keys.items() if kid not in published},
-        current={key.alg: key for key in published.values() if key.state == "current"},
+        current={
+            key.alg: key for key in published.values() if key.state == "current" and key.kid not in unopened
+        },
         upcoming=frozenset(key.alg for key in published.values() if key.state == "next"),
+        unopened=frozenset(unopened),
         jwks=jwks,
         etag=hashlib.sha256(jwks).hexdigest()[:32],
     )
@@ -182,13 +193,24 @@ def _key_set(found: Any, rows: tuple[Any, ...], known: KeySet | None) -> KeySet:
 def _parse(row: Any, known: KeySet | None) -> Key:
     """A row as a key; one that was known keeps what was imported, unless its private half has gone since."""
     before = known.by_kid.get(row.kid) if known else None
-    has_private = row.private_key_sealed is not None
-    if before is not None and before.jwk.is_private == has_private:
+    if before is not None and before.jwk.is_private == (row.private_key_sealed is not None):
         jwk = before.jwk
     else:
-        data_keys = parts_of(current_app).data_keys
-        jwk = parse(row.alg, open_private_key(row, data_keys) if has_private else row.public_jwk)
+        jwk = parse(row.alg, _private_half(row) or row.public_jwk)
     return Key(row.kid, row.alg, row.state, row.activated_at, jwk)
+
+
+def _private_half(row: Any) -> bytes | None:
+    """None where there is none, or none that we can open: such a key verifies all the same, and health says so."""
+    if row.private_key_sealed is None:
+        return None
+    try:
+        return open_private_key(row, parts_of(current_app).data_keys)
+    except CannotOpen:
+        log.error(
+            "key_not_opened", kid=row.kid, alg=row.alg, reason="DATA_ENCRYPTION_KEYS lacks what sealed it"
+        )
+        return None
 
 
 keys = KeyStore()

@@ -7,7 +7,16 @@ from services.oidc.flows.keys.changes import ALWAYS, KEYS_LOCK, PUBLICATION, PUB
 from services.oidc.flows.keys.listing import Listed, gauges, list_keys
 from services.oidc.flows.keys.material import open_private_key, parse
 from services.oidc.flows.keys.timing import LOOK_INTERVAL, timing
-from services.oidc.flows.keys.turns import Replacement, Rotation, Turn, replace_suspects, retire, rotate
+from services.oidc.flows.keys.turns import (
+    NotReady,
+    Replacement,
+    Rotation,
+    Turn,
+    UnknownKey,
+    replace_suspects,
+    retire,
+    rotate,
+)
 from services.oidc.flows.keys.upkeep import ensure_algorithms, ensure_keys, rotate_due
 
 __all__ = [
@@ -17,9 +26,11 @@ __all__ = [
     "PUBLICATION",
     "PUBLISHED",
     "Listed",
+    "NotReady",
     "Replacement",
     "Rotation",
     "Turn",
+    "UnknownKey",
     "ensure_algorithms",
     "ensure_keys",
     "gauges",
