@@ -100,23 +100,35 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(name)
 
 
-def log_request(*, method: str, path: str, status: int, duration_ms: float) -> None:
-    """The line of one request, written as every other would be, but without the machinery that makes those.
+class Frequent:
+    """Records that come with every request: written as every other, without the machinery that makes those.
 
-    It is by far the most frequent, and its fields are known: of these only the path and the id come from outside.
+    Their fields are known beforehand: texts, numbers and None, under names that say no secret. What the texts hold is
+    redacted as ever.
     """
-    handler = _current.handler
-    if _current.is_console or handler is None:
-        _request_log.info("request", method=method, path=path, status=status, duration_ms=duration_ms)
-    elif _request_logger.isEnabledFor(logging.INFO):
-        correlation_id = _correlation_id.get()
-        handler.write_line(
-            f'{{"method": {_quoted(method)}, "path": {_quoted(redact(path))}, "status": {status}, '
-            f'"duration_ms": {duration_ms}, "event": "request", "level": "info", "logger": "libs.request", '
-            f'"timestamp": "{datetime.now(UTC).isoformat()[:-6]}Z", '
-            f'"service": {_quoted(_service.get() or _current.service)}, '
-            f'"correlation_id": {_quoted(redact(correlation_id)) if correlation_id else "null"}}}'
-        )
+
+    def __init__(self, name: str, event: str):
+        self.name, self.event = name, event
+        self._log, self._levels = get_logger(name), logging.getLogger(name)
+        self._middle = f'"event": "{event}", "level": "info", "logger": "{name}", "timestamp": "'
+
+    def info(self, **fields: str | float | None) -> None:
+        handler = _current.handler
+        if _current.is_console or handler is None:
+            self._log.info(self.event, **fields)
+        elif self._levels.isEnabledFor(logging.INFO):
+            told = "".join([f'"{name}": {_in_json(value)}, ' for name, value in fields.items()])
+            handler.write_line(
+                f'{{{told}{self._middle}{datetime.now(UTC).isoformat()[:-6]}Z", '
+                f'"service": {_quoted(_service.get() or _current.service)}, '
+                f'"correlation_id": {_in_json(_correlation_id.get())}}}'
+            )
+
+
+def _in_json(value: str | float | None) -> str:
+    if value is None:
+        return "null"
+    return _quoted(redact(value)) if isinstance(value, str) else repr(value)
 
 
 class _Lines(logging.StreamHandler[Any]):
@@ -144,8 +156,6 @@ class _Current:
 
 
 _current = _Current()
-_request_log = get_logger("libs.request")
-_request_logger = logging.getLogger("libs.request")
 
 
 def _writer(level: int) -> Callable[["_Logger", str], None]:

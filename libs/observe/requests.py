@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from libs.audit import set_actor
-from libs.observe.logs import log_request, set_correlation_id, set_service
+from libs.observe.logs import Frequent, set_correlation_id, set_service
 from libs.observe.metrics import Metrics
 
+_log = Frequent("libs.request", "request")
 NOT_LOGGED = frozenset({"/healthz", "/readyz", "/health", "/metrics"})
 """What only machines ask, every few seconds."""
 
@@ -43,4 +44,4 @@ class Requests:
             rule = request.url_rule
             self.metrics.observe_request(method, rule.rule if rule is not None else "none", status, seconds)
         # The path alone: queries hold tokens of mailed links.
-        log_request(method=method, path=path, status=status, duration_ms=round(seconds * 1000, 1))
+        _log.info(method=method, path=path, status=status, duration_ms=round(seconds * 1000, 1))

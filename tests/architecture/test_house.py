@@ -14,7 +14,7 @@ from tests.conftest import SERVICES
 ROOT = Path(__file__).resolve().parents[2]
 
 LIBS = {
-    "audit", "commands", "database", "service", "settings",
+    "audit", "commands", "database", "prepared", "service", "settings",
     "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
     "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.requests", "observe.worker_health",

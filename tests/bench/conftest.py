@@ -31,11 +31,13 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS") or 5)
 SECONDS = float(os.environ.get("BENCH_SECONDS") or 2)
 CONNECTIONS = 16
 PEOPLE = 8
+TOKENS = 200
+"""So many different ones are asked about, one after the other."""
 CLIENT_SCOPE = "users:read"
 """What clients ask for by themselves."""
 VERIFIER = secrets.token_urlsafe(48)
-ALLOWANCES = ("TOKEN_REQUESTS_PER_ADDRESS", "TOKEN_REQUESTS_PER_CLIENT", "USERINFO_REQUESTS_PER_ADDRESS",
-              "USERINFO_REQUESTS_PER_PERSON")  # fmt: skip
+ALLOWANCES = ("AUTHORIZATION_REQUESTS_PER_ADDRESS", "TOKEN_REQUESTS_PER_ADDRESS", "TOKEN_REQUESTS_PER_CLIENT",
+              "USERINFO_REQUESTS_PER_ADDRESS", "USERINFO_REQUESTS_PER_PERSON")  # fmt: skip
 """Counted as always; nobody who measures is refused."""
 
 
@@ -56,11 +58,18 @@ class Issuer:
         form = {"grant_type": "client_credentials", "scope": CLIENT_SCOPE, **form}
         return load.post("/oauth2/token", form, Authorization=self.basic)
 
-    def introspection(self) -> bytes:
-        return load.post("/oauth2/introspect", {"token": self.access_token()}, Authorization=self.basic)
+    def introspection(self) -> list[bytes]:
+        """Of many tokens, as the APIs of many people ask."""
+        return [
+            load.post("/oauth2/introspect", {"token": token}, Authorization=self.basic)
+            for token in self.access_tokens(TOKENS)
+        ]
 
-    def userinfo(self) -> bytes:
-        return load.get("/oauth2/userinfo", Authorization=f"Bearer {self.access_token()}")
+    def userinfo(self) -> list[bytes]:
+        return [
+            load.get("/oauth2/userinfo", Authorization=f"Bearer {token}")
+            for token in self.access_tokens(TOKENS)
+        ]
 
     def code_flow(self, cookie: str, kept: list[str] | None = None) -> Work:
         """What an app does to sign a person in who is signed in with us: the way to its redirect URI, and the token."""
@@ -94,11 +103,12 @@ class Issuer:
 
         return converse
 
-    def access_token(self) -> str:
-        """A person's, for our client."""
+    def access_tokens(self, count: int) -> list[str]:
+        """So many tokens of the people who are signed in, for our client."""
         kept: list[str] = []
-        load.run(self.worker.port, [self.code_flow(self.cookies[0], kept)], seconds=0)
-        return kept[0]
+        while len(kept) < count:
+            load.run(self.worker.port, [self.code_flow(cookie, kept) for cookie in self.cookies], seconds=0)
+        return kept[:count]
 
 
 @dataclass
@@ -134,8 +144,9 @@ class Bench:
             print(f"{name}: {result.rate:.0f}/s, p50 {result.p50_ms:.2f} ms, {cpu:.0f} us of the core each")
         return medians
 
-    def sixteen(self, worker: Worker, request: bytes) -> tuple[Worker, Sequence[Work]]:
-        return worker, [load.repeated(request)] * CONNECTIONS
+    def sixteen(self, worker: Worker, *requests: bytes) -> tuple[Worker, Sequence[Work]]:
+        """The same request over and over, or several in turn."""
+        return worker, [load.repeated(*requests)] * CONNECTIONS
 
     @property
     def reference(self) -> tuple[Worker, Sequence[Work]]:

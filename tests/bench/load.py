@@ -1,5 +1,6 @@
 """A load generator: conversations on kept-alive connections, driven by one loop that does next to nothing itself."""
 
+import itertools
 import re
 import select
 import socket
@@ -59,12 +60,13 @@ def post(path: str, form: dict[str, str], **headers: str) -> bytes:
     return request_bytes("POST", path, headers=headers, body=urlencode(form).encode())
 
 
-def repeated(request: bytes, status: int = 200) -> Work:
-    """The work of one request that is always the same, and must be answered with this status."""
+def repeated(*requests: bytes) -> Work:
+    """The work of one request, each time the next of these; all are answered with 200."""
+    in_turn = itertools.cycle(requests)
 
     def converse() -> Conversation:
-        answer = yield request
-        assert answer.status == status, answer
+        answer = yield next(in_turn)
+        assert answer.status == 200, answer
 
     return converse
 

@@ -1,5 +1,6 @@
 """The gateway with the real services: every route has its row, every link its page, all behind one door."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -96,6 +97,39 @@ def test_each_answer_names_the_id_that_the_door_gave(browser: Browser):
     ):
         answer = browser.get(path, headers={"X-Request-ID": "forged-from-outside"})
         assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-ID"]), path
+
+
+@pytest.mark.parametrize(
+    ("path", "owner", "status"),
+    [
+        ("/", "gateway", 200),
+        ("/nothing", "gateway", 404),
+        ("/login", "account", 200),
+        ("/apply", "onboarding", 200),
+        ("/.well-known/jwks.json", "oidc", 200),
+        ("/oauth2/token", "oidc", 405),
+        ("/admin/messages", "notification", 303),
+    ],
+)
+def test_each_request_is_one_line_of_its_owner_and_each_header_comes_once(
+    browser: Browser, log_text: Callable[[], str], path: str, owner: str, status: int
+):
+    for method in ("GET", "HEAD"):
+        before = len(log_text())
+        answer = browser.open(path, method=method)
+        assert answer.status_code == status
+        names = [name.lower() for name in answer.headers.keys() if name.lower() not in ("set-cookie", "vary")]  # noqa: SIM118
+        assert len(names) == len(set(names))
+        assert {"x-request-id", "content-security-policy", "content-length"} <= set(names)
+        lines = [json.loads(line) for line in log_text()[before:].splitlines()]
+        (line,) = [line for line in lines if line["event"] == "request"]
+        assert (line["service"], line["method"], line["path"], line["status"]) == (
+            owner,
+            method,
+            path,
+            status,
+        )
+        assert line["correlation_id"] == answer.headers["X-Request-ID"]
 
 
 def test_one_worker_serves_all_queues_and_knows_the_schedule(apps: dict[str, Flask]):

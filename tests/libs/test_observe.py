@@ -14,7 +14,7 @@ from flask import Flask
 
 from libs.observe import health
 from libs.observe.health import Component, Probe, health_report
-from libs.observe.logs import get_logger, redact
+from libs.observe.logs import Frequent, get_logger, redact
 from libs.observe.metrics import Metrics, World, exposition
 from libs.service import parts_of
 from tests.libs import sample
@@ -104,6 +104,21 @@ def test_the_line_of_a_request_has_the_form_of_all_others(
     assert json.loads(line)["service"] == "notification"
     assert json.loads(line)["correlation_id"] == "an-id-of-some-length"
     assert len(json.loads(line)["timestamp"]) == len(json.loads(model)["timestamp"])
+
+
+def test_frequent_records_have_the_form_of_all_others(sample_app: Flask, log_text: Callable[[], str]) -> None:
+    fields = {
+        "client_id": "x",
+        "nothing": None,
+        "text": 'ü "\n',
+        "number": 2.5,
+        "token_type": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2",
+    }
+    get_logger("libs.frequent").info("something_done", **fields)
+    Frequent("libs.frequent", "something_done").info(**fields)
+    model, line = log_text().splitlines()
+    assert line == json.dumps({**json.loads(model), "timestamp": json.loads(line)["timestamp"]})
+    assert "hunter2" not in line
 
 
 @pytest.mark.parametrize(

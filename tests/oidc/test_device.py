@@ -184,7 +184,7 @@ def test_a_code_expires(app: Flask, browser: Browser, person: Session, device: R
 
     parts_of(app).redis.set(key, dataclasses.replace(kept, expires_at=1).to_json())
     with app.app_context():
-        assert device_requests().find_by_user_code(kept.user_code) is None
+        assert device_requests().find_by_user_code(started["user_code"].replace("-", "")) is None
     assert error_of(poll(device, started)) == (400, "expired_token")
     browser.get(started["verification_uri_complete"].removeprefix(ORIGIN))
     assert browser.status == 422
@@ -374,3 +374,4 @@ def test_codes_stand_nowhere_in_clear(app: Flask, device: RelyingParty) -> None:
     assert started["user_code"].replace("-", "") not in names
     values = [parts_of(app).redis.get(key) for key in parts_of(app).redis.scan_iter("device*")]
     assert not any(started["device_code"] in str(value) for value in values)
+    assert not any(started["user_code"].replace("-", "") in str(value) for value in values)

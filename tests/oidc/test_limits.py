@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import redis
+import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
 from libs.guard.ratelimit import describe, find_keys, reset
 from libs.people.sessions import Session
 from libs.service import parts_of
+from services.oidc.extensions import db
+from services.oidc.models import AccessToken
 from services.oidc.protocol import limits
 from tests.oidc.relying_party import RelyingParty, basic, error_of, http
 from tests.pages import ORIGIN, Browser
@@ -223,6 +226,32 @@ def test_a_restarted_redis_learns_the_script_again(
     parts_of(app).redis.script_flush()
     assert client.refresh("x").status_code == 400
     assert list(parts_of(app).redis.scan_iter(match="*rl:oidc_token:user:*"))
+
+
+def test_connections_that_were_cut_cost_nobody_an_error_and_are_counted_once(
+    app: Flask, make_client: Make, allow: Callable[..., None]
+) -> None:
+    allow(TOKEN_REQUESTS_PER_CLIENT="3 per minute", TOKEN_REQUESTS_PER_ADDRESS="3 per minute")
+    client = make_client(grants=["client_credentials"])
+    form, statuses = {"grant_type": "client_credentials"}, []
+    for _ in range(4):
+        parts_of(app).redis.client_kill_filter(_type="normal", skipme=True)
+        statuses.append(client.post("/oauth2/token", form).status_code)
+    assert statuses == [200, 200, 200, 429]
+
+
+def test_nothing_is_stored_for_a_client_that_is_told_to_wait(
+    app: Flask, make_client: Make, allow: Callable[..., None]
+) -> None:
+    allow(TOKEN_REQUESTS_PER_CLIENT="2 per minute", TOKEN_REQUESTS_PER_ADDRESS="2 per minute")
+    client = make_client(grants=["client_credentials"])
+    statuses = [
+        client.post("/oauth2/token", {"grant_type": "client_credentials"}).status_code for _ in range(4)
+    ]
+    assert statuses == [200, 200, 429, 429]
+    with app.app_context(), db.single_statements() as session:
+        rows = session.scalars(sa.select(AccessToken).where(AccessToken.client_id == client.client_id))
+        assert len(rows.all()) == 2
 
 
 @pytest.mark.parametrize("allowance", ["", "many", "0 per minute", "10 per fortnight", "-1 per minute"])

@@ -62,8 +62,6 @@ class DeviceRequest:
     client_id: str
     scopes: list[str]
     resources: list[str]
-    user_code: str
-    """As shown, letters alone: the person compares it with what the device shows."""
     expires_at: int
     state: str = State.WAITING.value
 
@@ -86,10 +84,10 @@ class DeviceRequests:
     def __init__(self, client: redis.Redis):
         self.client: Any = client
 
-    def open(self, request: DeviceRequest, device_digest: str) -> bool:
+    def open(self, request: DeviceRequest, device_digest: str, user_code: str) -> bool:
         """Keep it. False when its user code is somebody else's at the moment."""
         life = int(request.expires_at - time.time())
-        if not self.client.set(_by_user_code(request.user_code), device_digest, ex=life, nx=True):
+        if not self.client.set(_by_user_code(user_code), device_digest, ex=life, nx=True):
             return False
         self.client.set(_by_device(device_digest), request.to_json(), ex=life + KNOWN_AFTER_END_S)
         return True
@@ -106,12 +104,12 @@ class DeviceRequests:
             return None
         return digest, request
 
-    def close(self, device_digest: str, request: DeviceRequest, state: State) -> None:
+    def close(self, device_digest: str, user_code: str, request: DeviceRequest, state: State) -> None:
         """Keep the person's answer, for the device's next question."""
         answered = dataclasses.replace(request, state=state.value)
         pipeline = self.client.pipeline(transaction=True)
         pipeline.set(_by_device(device_digest), answered.to_json(), keepttl=True, xx=True)
-        pipeline.delete(_by_user_code(request.user_code))
+        pipeline.delete(_by_user_code(user_code))
         pipeline.execute()
 
     def is_too_fast(self, device_digest: str) -> bool:
@@ -148,10 +146,9 @@ def _open(client: RegisteredClient, request: FormRequest) -> dict[str, Any]:
             client_id=client.client_id,
             scopes=scopes,
             resources=resources,
-            user_code=user_code,
             expires_at=int(time.time()) + life,
         )
-        if device_requests().open(kept, digest):
+        if device_requests().open(kept, digest, user_code):
             break
     else:
         raise redis.RedisError("no free user code")
@@ -227,14 +224,26 @@ def _wrong() -> str:
     return gettext("This code is wrong, or it is too old. Look at the device again.")
 
 
-def look_up(typed: str, *, session: Session, ip: str) -> DeviceRequest:
+@dataclass(frozen=True)
+class Found:
+    """What waits under a user code."""
+
+    user_code: str
+    """Letters alone. Only its hash is kept: the person brings it, and compares it with what the device shows."""
+    digest: str
+    """Of the device code."""
+    request: DeviceRequest
+
+
+def look_up(typed: str, *, session: Session, ip: str) -> Found:
     """What the device of this code asks for. Raises NoSuchCode."""
-    return _find(typed, session, ip)[1]
+    return _find(typed, session, ip)
 
 
 def confirm(typed: str, *, session: Session, ip: str) -> None:
     """The person lets the device in. Raises NoSuchCode."""
-    digest, request = _find(typed, session, ip)
+    found = _find(typed, session, ip)
+    request = found.request
     client = find_client(request.client_id)
     scopes = held_by(request.scopes, roles=session.roles)
     if client is None or not client.may_be_used_by(session.roles) or not scopes:
@@ -246,28 +255,28 @@ def confirm(typed: str, *, session: Session, ip: str) -> None:
             client_id=client.client_id,
             scopes=scopes,
             resources=request.resources,
-            code_digest=digest,
+            code_digest=found.digest,
             code_lifetime=timedelta(seconds=request.expires_at - time.time()),
         )
     except SignInRevoked:
         raise NoSuchCode(gettext("You were signed out meanwhile. Sign in and try again.")) from None
     except sa.exc.IntegrityError:
         # Pressed twice, and the first time counted; unless somebody else, who was shown the same code, was faster.
-        if db.fetch_one(_GIVEN_BY, {"digest": digest, "by": session.sub}) is None:
+        if db.fetch_one(_GIVEN_BY, {"digest": found.digest, "by": session.sub}) is None:
             raise NoSuchCode(_wrong()) from None
     give_consent(sub=session.sub, client_id=client.client_id, scopes=scopes)
-    device_requests().close(digest, request, State.CONFIRMED)
+    device_requests().close(found.digest, found.user_code, request, State.CONFIRMED)
     log.info("device_confirmed", client_id=client.client_id, sub=session.sub)
 
 
 def deny(typed: str, *, session: Session, ip: str) -> None:
     """The person does not. Raises NoSuchCode."""
-    digest, request = _find(typed, session, ip)
-    device_requests().close(digest, request, State.DENIED)
-    log.info("device_denied", client_id=request.client_id, sub=session.sub)
+    found = _find(typed, session, ip)
+    device_requests().close(found.digest, found.user_code, found.request, State.DENIED)
+    log.info("device_denied", client_id=found.request.client_id, sub=session.sub)
 
 
-def _find(typed: str, session: Session, ip: str) -> tuple[str, DeviceRequest]:
+def _find(typed: str, session: Session, ip: str) -> Found:
     """What waits under a typed code. Every try counts until it was right, so that side by side they count, too."""
     parts = parts_of(current_app)
     redis_client: Any = parts.redis
@@ -286,11 +295,11 @@ def _find(typed: str, session: Session, ip: str) -> tuple[str, DeviceRequest]:
             parts.metrics.rate_limit_triggered.labels(scope="device").inc()
             raise NoSuchCode(retry_after=max(ttl, 1))
     user_code = read_user_code(typed)
-    found = device_requests().find_by_user_code(user_code) if user_code else None
-    if found is None or find_client(found[1].client_id) is None:
+    waiting = device_requests().find_by_user_code(user_code) if user_code else None
+    if user_code is None or waiting is None or find_client(waiting[1].client_id) is None:
         raise NoSuchCode(_wrong())
     giving_back = redis_client.pipeline(transaction=False)
     for key in limits:
         giving_back.decr(key)
     giving_back.execute()
-    return found
+    return Found(user_code, *waiting)

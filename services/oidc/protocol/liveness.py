@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from libs.database import utcnow
 from libs.guard import single_use
 from libs.people import denials
+from libs.prepared import Prepared
 from services.oidc.extensions import db
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.models import AccessToken, Grant, RefreshToken, Subject
@@ -36,7 +37,7 @@ _OF_GRANT = (
     Subject.roles.label("present_roles"),
     Subject.claims,
 )
-_BY_GRANT = (
+_BY_GRANT = Prepared(
     sa.select(Grant.id.label("grant_id"), Grant.client_id, *_OF_GRANT)
     .join(Subject, Subject.sub == Grant.sub)
     .where(Grant.id == sa.bindparam("id"))
@@ -57,7 +58,7 @@ _ACCESS = sa.select(
         Subject, Subject.sub == Grant.sub
     )
 )
-_BY_ID = _ACCESS.where(AccessToken.id == sa.bindparam("id"))
+_BY_ID = Prepared(_ACCESS.where(AccessToken.id == sa.bindparam("id")))
 _OPAQUE = _ACCESS.where(AccessToken.digest == sa.bindparam("digest"))
 _REFRESH = (
     sa.select(
@@ -76,7 +77,8 @@ _REFRESH = (
     .join(Subject, Subject.sub == Grant.sub)
     .where(RefreshToken.digest == sa.bindparam("digest"))
 )
-_BY_DIGEST = sa.union_all(_OPAQUE, _REFRESH)
+_BY_DIGEST = {True: Prepared(sa.union_all(_OPAQUE, _REFRESH)), False: Prepared(_OPAQUE)}
+"""Whether refresh tokens are looked for, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +119,7 @@ def find_issued(
     if text.count(".") == 2:
         return None  # of the other kinds none has a dot
     visit.look_ahead()
-    statement = _BY_DIGEST if REFRESH in kinds else _OPAQUE
-    row = db.fetch_one(statement, {"digest": single_use.digest(text)})
+    row = db.fetch_one(_BY_DIGEST[REFRESH in kinds], {"digest": single_use.digest(text)})
     return _of_row(row) if row is not None else None
 
 

@@ -1,9 +1,11 @@
 """What clients send by POST, read strictly: one form, each parameter once, nothing in the query."""
 
+import base64
+import binascii
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cached_property
-from typing import Any
+from urllib.parse import parse_qsl
 
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload, OAuth2Request
 from flask import Request
@@ -36,9 +38,10 @@ class FormRequest(OAuth2Request):
     def __init__(self, request: Request, visit: Visit | None = None):
         # Behind our own proxies the scheme is plain http; that PUBLIC_URL is https is the settings' rule.
         super().__init__(request.method, "https://localhost" + request.path, headers=request.headers)
-        self._form = read_form(request)
+        several = read_form(request)
+        self._form = once_each(several.items(), repeatable=REPEATABLE)
         self.payload = FormPayload(self._form)
-        self.resources = [value for value in request.form.getlist("resource") if value]
+        self.resources = [value for value in several.get("resource", ()) if value]
         """The resources that were named (RFC 8707 §2)."""
         self.visit = visit
         self.detail: str | None = None
@@ -48,23 +51,47 @@ class FormRequest(OAuth2Request):
     def form(self) -> dict[str, str]:
         return self._form
 
+    @cached_property
+    def basic(self) -> tuple[str, str] | None:
+        """User and password of the header (RFC 7617), as they came; None where there is nothing of that kind."""
+        scheme, _, encoded = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            return None
+        return (user, password) if colon and password else None
 
-def read_form(request: Request) -> dict[str, str]:
-    """The parameters of a POST. Raises InvalidRequestError for a query, another content type, a parameter twice."""
-    if request.args:
+
+def read_form(request: Request) -> dict[str, list[str]]:
+    """The parameters of a POST, each with all values; none of one without a body.
+
+    As werkzeug reads a form, without making one of its dictionaries. The body is kept for whoever asks for that.
+    Raises InvalidRequestError for a query or another content type.
+    """
+    if request.environ.get("QUERY_STRING") and request.args:
         raise InvalidRequestError("Parameters belong into the body of the request.")
-    if request.mimetype != FORM:
+    is_form = request.environ.get("CONTENT_TYPE") == FORM or request.mimetype == FORM
+    if not is_form and (request.mimetype or request.get_data()):
         raise InvalidRequestError(f"The body of the request must be {FORM}.")
-    return once_each(request.form, repeatable=REPEATABLE)
+    try:
+        pairs = parse_qsl(request.get_data().decode(), keep_blank_values=True, errors="werkzeug.url_quote")
+    except ValueError:  # no text, or of more parameters than anybody sends
+        pairs = []
+    found: dict[str, list[str]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
 
 
-def once_each(values: Any, *, repeatable: Collection[str] = ()) -> dict[str, str]:
+def once_each(values: Iterable[tuple[str, list[str]]], *, repeatable: Collection[str] = ()) -> dict[str, str]:
     """Parameters by name, without empty ones; of those that may be repeated the first.
 
     Raises InvalidRequestError when another one comes twice (RFC 6749 §3.1).
     """
     found: dict[str, str] = {}
-    for name, several in values.lists():
+    for name, several in values:
         if len(several) > 1 and name not in repeatable:
             raise InvalidRequestError("A parameter was sent more than once.")
         if several[0]:

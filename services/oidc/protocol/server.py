@@ -1,11 +1,13 @@
 """The token endpoint and its neighbours, assembled from Authlib's classes and our grants."""
 
+import json
 from typing import Any
 
+from authlib.consts import default_json_headers
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Request
-from flask import Response, g, json
+from flask import Response, g
 from flask import request as flask_request
 
 from services.oidc.extensions import db
@@ -56,7 +58,7 @@ class Server(AuthorizationServer):
         return find_client(client_id)
 
     def create_oauth2_request(self, request: Any) -> OAuth2Request:
-        return request if isinstance(request, OAuth2Request) else FormRequest(flask_request, Visit(LIMIT))
+        return request if isinstance(request, OAuth2Request) else _read(Visit(LIMIT))
 
     def get_token_grant(self, request: OAuth2Request) -> Any:
         grant_type = request.payload.grant_type
@@ -74,7 +76,7 @@ class Server(AuthorizationServer):
         """Answer the token endpoint; what came of it is left in `g.token_outcome` for the counters."""
         visit, oauth_request = Visit(LIMIT), None
         try:
-            oauth_request = FormRequest(flask_request, visit)
+            oauth_request = _read(visit)
             grant = self.get_token_grant(oauth_request)
             answer = self._answer_of(grant)
         except OAuth2Error as error:
@@ -85,7 +87,7 @@ class Server(AuthorizationServer):
         """Answer introspection, revocation or device authorization."""
         visit, oauth_request = Visit(LIMITS.get(name, LIMIT)), None
         try:
-            oauth_request = FormRequest(flask_request, visit)
+            oauth_request = _read(visit)
             answer = self._endpoints[name][0](oauth_request)
         except OAuth2Error as error:
             answer = error
@@ -119,7 +121,8 @@ class Server(AuthorizationServer):
 
     def handle_response(self, status_code: int, payload: Any, headers: Any) -> Response:
         response = Response(json.dumps(payload), status_code, headers)
-        response.headers.update(NO_STORE)
+        if headers is not default_json_headers:  # these say so themselves
+            response.headers.update(NO_STORE)
         return response
 
     def get_error_uri(self, request: Any, error: Any) -> None:
@@ -129,7 +132,12 @@ class Server(AuthorizationServer):
         """Nobody listens."""
 
 
-def known_client(request: OAuth2Request | None, error: OAuth2Error | None) -> RegisteredClient | None:
+def _read(visit: Visit) -> FormRequest:
+    """The request at hand itself: a look through Flask's stand-in costs as much as what is looked at."""
+    return FormRequest(flask_request._get_current_object(), visit)  # type: ignore[attr-defined]
+
+
+def known_client(request: FormRequest | None, error: OAuth2Error | None) -> RegisteredClient | None:
     """The client that a token request came from or claimed to; None when nobody knows it."""
     if request is None or isinstance(error, UnknownClientError):
         return None

@@ -37,7 +37,9 @@ def init_cors(app: Flask) -> None:
     def _say(response: Response) -> Response:
         path = request.path
         if path in OPEN:
-            response.headers["Access-Control-Allow-Origin"] = "*"
+            response.headers.add("Access-Control-Allow-Origin", "*")
+            if response.status_code == 200:
+                return response  # no preflight, which is answered with 204
         elif path in FOR_CLIENTS:
             response.headers.add("Vary", "Origin")
             origin = request.headers.get("Origin")

@@ -57,9 +57,9 @@ def _question(typed: str) -> ResponseReturnValue:
         return _refused(typed, error)
     return render_template(
         "device/question.html",
-        client=find_client(found.client_id),
+        client=find_client(found.request.client_id),
         user_code=flow.in_groups(found.user_code),
-        wishes=in_words(held_by(found.scopes, roles=session.roles)),
+        wishes=in_words(held_by(found.request.scopes, roles=session.roles)),
         session=session,
     )
 

@@ -1,5 +1,8 @@
 """What clients read before anything else: metadata and public keys, as prepared bytes with an ETag."""
 
+from datetime import timedelta
+from functools import lru_cache
+
 from flask import Blueprint, Response, current_app, request
 
 from libs.people.access import public
@@ -18,8 +21,8 @@ answer_in_json(bp)
 def metadata() -> Response:
     """OpenID Connect Discovery §4, RFC 8414 §3."""
     settings = parts_of(current_app).settings
-    may_register = settings.REGISTRATION != "closed"
-    return _prepared(*document(settings.PUBLIC_URL, clients_may_register=may_register))
+    found = document(settings.PUBLIC_URL, clients_may_register=settings.REGISTRATION != "closed")
+    return _prepared(*found, settings.JWKS_MAX_AGE)
 
 
 @bp.get("/.well-known/jwks.json")
@@ -27,14 +30,20 @@ def metadata() -> Response:
 def jwks() -> Response:
     """RFC 7517 §5; private halves never leave the process."""
     found = keys.last_known()
-    return _prepared(found.jwks, found.etag)
+    return _prepared(found.jwks, found.etag, parts_of(current_app).settings.JWKS_MAX_AGE)
 
 
-def _prepared(body: bytes, etag: str) -> Response:
-    response = Response(body, content_type="application/json")
-    max_age = int(parts_of(current_app).settings.JWKS_MAX_AGE.total_seconds())
-    response.headers["Cache-Control"] = f"public, max-age={max_age}"
-    response.set_etag(etag)
-    if request.if_none_match:
+def _prepared(body: bytes, etag: str, max_age: timedelta) -> Response:
+    response = Response(body, headers=_headers(etag, max_age))
+    if "HTTP_IF_NONE_MATCH" in request.environ:
         response.make_conditional(request)
     return response
+
+
+@lru_cache(maxsize=16)
+def _headers(etag: str, max_age: timedelta) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Content-Type", "application/json"),
+        ("Cache-Control", f"public, max-age={int(max_age.total_seconds())}"),
+        ("ETag", f'"{etag}"'),
+    )

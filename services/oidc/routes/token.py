@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, current_app, g
 
 from libs.audit import set_actor
-from libs.observe.logs import get_logger
+from libs.observe.logs import Frequent, get_logger
 from libs.people.access import protocol
 from libs.service import parts_of
 from services.oidc.flows import refusals
@@ -17,6 +17,7 @@ from services.oidc.routes.machine_errors import answer_in_json, oauth_error
 bp = Blueprint("token", __name__)
 answer_in_json(bp)
 log = get_logger("OIDC.token")
+issued = Frequent("OIDC.token", "token_issued")
 
 OTHER_METHODS = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -70,8 +71,8 @@ def _count() -> None:
     if client is not None:
         set_actor(f"client:{client.client_id}")
     if error is None:
-        metrics.tokens_issued.labels(grant=grant).inc()
-        log.info("token_issued", client_id=client.client_id if client else None, grant=grant)
+        metrics.tokens_issued.labels(grant).inc()
+        issued.info(client_id=client.client_id if client else None, grant=grant)
         return
     if isinstance(error, TooManyRequests):
         return  # counted by the limit

@@ -10,6 +10,7 @@ from flask import current_app
 from libs.database import utcnow, uuid7
 from libs.guard import single_use
 from libs.people.sessions import Session
+from libs.prepared import Prepared
 from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.flows.clients.finding import still_there
@@ -136,7 +137,7 @@ def _store_for_known() -> sa.Insert:
     )
 
 
-_STORE_FOR_KNOWN = _store_for_known()
+_STORE_FOR_KNOWN = Prepared(_store_for_known())
 
 
 def _store_with_snapshot(grant: dict[str, Any], session: Session) -> None:

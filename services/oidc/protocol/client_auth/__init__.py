@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from authlib.oauth2 import OAuth2Error
-from authlib.oauth2.rfc6749 import InvalidClientError, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidClientError
 from authlib.oauth2.rfc6749.authenticate_client import ClientAuthentication
 
 from libs.observe.logs import get_logger
@@ -17,6 +17,7 @@ from services.oidc.protocol.client_auth import (
 )
 from services.oidc.protocol.client_jwt import UnusableJWT
 from services.oidc.protocol.limits import Visit
+from services.oidc.protocol.requests import FormRequest
 
 log = get_logger("OIDC.client_auth")
 
@@ -93,7 +94,7 @@ class Authentication(ClientAuthentication):
         return client
 
 
-def claimed_client_id(request: OAuth2Request) -> str | None:
+def claimed_client_id(request: FormRequest) -> str | None:
     """Who the request says it comes from, proven or not."""
     return (
         client_secret_basic.claimed_client_id(request)

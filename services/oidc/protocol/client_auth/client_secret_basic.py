@@ -1,27 +1,25 @@
 """client_secret_basic: id and secret in an Authorization header (RFC 6749 §2.3.1)."""
 
-import base64
-import binascii
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
-from authlib.oauth2.rfc6749 import OAuth2Request
+from services.oidc.protocol.requests import FormRequest
 
 
-def is_used(request: OAuth2Request) -> bool:
+def is_used(request: FormRequest) -> bool:
     """Any Authorization header is an attempt: what cannot be read must not pass for a public client."""
     return "Authorization" in request.headers
 
 
-def claimed_client_id(request: OAuth2Request) -> str | None:
-    credentials = _read(request)
+def claimed_client_id(request: FormRequest) -> str | None:
+    credentials = request.basic
     return unquote_plus(credentials[0]) if credentials else None
 
 
-def authenticate(query_client: Callable[[str], Any], request: OAuth2Request) -> Any:
+def authenticate(query_client: Callable[[str], Any], request: FormRequest) -> Any:
     """The client whose secret the header holds, or None."""
-    credentials = _read(request)
+    credentials = request.basic
     if credentials is None:
         return None
     client_id = unquote_plus(credentials[0])
@@ -33,14 +31,3 @@ def authenticate(query_client: Callable[[str], Any], request: OAuth2Request) -> 
     # The standard says form-encoded; many clients send the secret as it is. Each way is compared.
     attempts = {unquote_plus(secret), unquote(secret), secret}
     return client if any(client.check_client_secret(text) for text in attempts) else None
-
-
-def _read(request: OAuth2Request) -> tuple[str, str] | None:
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        client_id, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        return None
-    return (client_id, secret) if colon and secret else None

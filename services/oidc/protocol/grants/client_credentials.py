@@ -11,6 +11,7 @@ from flask import current_app
 from libs.database import utcnow, uuid7
 from libs.guard import single_use
 from libs.people.bearer import OWN_SCOPES
+from libs.prepared import Prepared
 from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.flows.clients.registered import RegisteredClient
@@ -23,7 +24,7 @@ from services.oidc.scopes import OFFLINE_ACCESS, SCOPE_CLAIMS
 
 OF_PEOPLE = frozenset({"openid", OFFLINE_ACCESS, *SCOPE_CLAIMS, *OWN_SCOPES})
 """Scopes that mean nothing without a person."""
-_INSERT = sa.insert(AccessToken.__table__).returning(AccessToken.__table__.c.id)
+_INSERT = Prepared(sa.insert(AccessToken.__table__).returning(AccessToken.__table__.c.id))
 
 
 class ClientCredentialsGrant(authlib.ClientCredentialsGrant):
@@ -44,12 +45,12 @@ class ClientCredentialsGrant(authlib.ClientCredentialsGrant):
         asked = (self.request.payload.scope or "").split() or sorted(scopes_of(client))
         resources = narrowed(self.request.resources, scope=" ".join(asked))
         scopes = scopes_at(asked, resources=resources)
+        # Redis counts while the token is signed; nothing is stored for whoever is refused.
+        self.request.visit.ask()
+        row, token = _make(client, scopes, audience_of(scopes, resources=resources))
         self.request.visit.count()
-        return (
-            200,
-            _issue(client, scopes, audience_of(scopes, resources=resources)),
-            self.TOKEN_RESPONSE_HEADER,
-        )
+        db.fetch_one(_INSERT, row)
+        return 200, token, self.TOKEN_RESPONSE_HEADER
 
 
 def scopes_of(client: RegisteredClient) -> set[str]:
@@ -57,7 +58,10 @@ def scopes_of(client: RegisteredClient) -> set[str]:
     return set(client.scopes) - OF_PEOPLE
 
 
-def _issue(client: RegisteredClient, scopes: list[str], audience: list[str]) -> dict[str, Any]:
+def _make(
+    client: RegisteredClient, scopes: list[str], audience: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The row of a token, and the token as it is answered."""
     settings = parts_of(current_app).settings
     lifetime: timedelta = settings.ACCESS_TOKEN_LIFETIME
     token_id, now, scope = uuid7(), utcnow().replace(microsecond=0), " ".join(scopes)
@@ -71,7 +75,6 @@ def _issue(client: RegisteredClient, scopes: list[str], audience: list[str]) -> 
         "created_at": now,
         "expires_at": now + lifetime,
     }
-    db.fetch_one(_INSERT, row)
     if text is None:
         text = make_client_token(
             client,
@@ -83,4 +86,4 @@ def _issue(client: RegisteredClient, scopes: list[str], audience: list[str]) -> 
             lifetime=lifetime,
         )
     token = {"token_type": "Bearer", "access_token": text, "expires_in": int(lifetime.total_seconds())}
-    return {**token, "scope": scope} if scope else token
+    return row, {**token, "scope": scope} if scope else token

@@ -10,6 +10,7 @@ from libs.database import Timestamp, utcnow, uuid7
 from libs.guard import single_use
 from libs.observe.logs import get_logger
 from libs.people import denials
+from libs.prepared import Prepared
 from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.flows.revoking import end_grant
@@ -23,7 +24,7 @@ from services.oidc.protocol.tokens import Authorization
 log = get_logger("OIDC.token")
 
 
-_CODE = (
+_CODE = Prepared(
     sa.select(
         *Grant.__table__.columns,
         Subject.status,
@@ -66,7 +67,7 @@ def _spend() -> sa.Select[Any]:
     )
 
 
-_SPEND = _spend()
+_SPEND = Prepared(_spend())
 
 
 def find_code(code: str) -> Any:

@@ -17,6 +17,7 @@ from libs.database import is_away, utcnow, uuid7
 from libs.guard import single_use
 from libs.guard.keyring import CannotOpen, KeyRing, derive
 from libs.people import denials
+from libs.prepared import Prepared
 from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.flows.clients.registered import RegisteredClient
@@ -120,7 +121,7 @@ class RefreshTokenGrant(authlib.RefreshTokenGrant):
         else:
             self._run(rotation.PROLONG, {**values, "idle_end": _idle_end(presented.row, utcnow())})
 
-    def _run(self, statement: sa.Executable, values: dict[str, Any]) -> None:
+    def _run(self, statement: Prepared, values: dict[str, Any]) -> None:
         """Raises InvalidGrantError when the family has ended meanwhile."""
         if db.fetch_one(statement, values) is None:
             self.request.detail = "its grant has just ended"

@@ -8,12 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from libs.database import Timestamp
+from libs.prepared import Prepared
 from services.oidc.models import AccessToken, Grant, RefreshToken, Subject
 from services.oidc.protocol.grants import insert_opaque
 
 grants, tokens = Grant.__table__, RefreshToken.__table__
 
-TOKEN = (
+TOKEN = Prepared(
     sa.select(
         tokens.c.id,
         tokens.c.digest,
@@ -123,4 +124,4 @@ def _prolong() -> sa.Select[Any]:
     return sa.select(prolonged.c.id).add_cte(_opaque(prolonged))
 
 
-ROTATE, AGAIN, PROLONG = _rotate(), _again(), _prolong()
+ROTATE, AGAIN, PROLONG = Prepared(_rotate()), Prepared(_again()), Prepared(_prolong())

@@ -21,7 +21,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from libs.guard.ratelimit import ENHANCED_KEY, KEY_PREFIX, TIGHTENED, counted_address, hashed_user, quarter
+from libs.guard.ratelimit import ENHANCED_KEY, KEY_PREFIX, TIGHTENED, counted_address, hashed_name, quarter
 from libs.observe.logs import get_logger
 from libs.service import parts_of
 from libs.web.client_address import client_address
@@ -88,8 +88,15 @@ def admit(
     Returns the values of the named denials, none while Redis cannot be asked.
     Raises TooManyRequests, an OAuth2Error that says when to come back.
     """
-    limits = _limits_of(scope, client, person)
-    found = _by_script(scope, limits, denials) if time.monotonic() >= _alone.until else None
+    return _admit(scope, _limits_of(scope, client, person), denials)
+
+
+def _admit(
+    scope: str, limits: Sequence[Limit], denials: Sequence[str], asked: script.Question | None = None
+) -> list[str | None]:
+    found = None
+    if asked is not None or time.monotonic() >= _alone.until:
+        found = _by_script(scope, limits, denials, asked)
     if found is None:
         _by_myself(scope, limits)
         return []
@@ -106,22 +113,42 @@ class Visit:
         self.person: str | None = None
         """Whose token was presented."""
         self._is_counted = False
+        self._limits: tuple[Any, Sequence[Limit]] | None = None
+        self._asked: script.Question | None = None
+
+    def _whose(self) -> Sequence[Limit]:
+        """The limits of who is known by now; looked up again once somebody more is."""
+        who = (self.client, self.person)
+        if self._limits is None or self._limits[0] != who:
+            self._limits = who, _limits_of(self.scope, *who)
+        return self._limits[1]
 
     def look_ahead(self) -> None:
         """Raise TooManyRequests for whoever was refused a moment ago, before PostgreSQL is asked anything."""
         if self._is_counted:
             return
         try:
-            _refuse_again(self.scope, _limits_of(self.scope, self.client, self.person))
+            _refuse_again(self.scope, self._whose())
         except TooManyRequests:
             self._is_counted = True
             raise
+
+    def ask(self) -> None:
+        """Send the question ahead, without denials, for whoever has work to do until count() hears the answer."""
+        self.look_ahead()
+        if self._is_counted or is_away():
+            return
+        try:
+            self._asked = _question(self.scope, self._whose(), ())
+        except redis.RedisError as error:
+            note_away(error)
 
     def count(self, denials: Sequence[str] = ()) -> list[str | None]:
         """Count the request and read the denials; a second time only read them. Raises TooManyRequests."""
         if not self._is_counted:
             self._is_counted = True
-            return admit(self.scope, client=self.client, person=self.person, denials=denials)
+            asked, self._asked = self._asked, None
+            return _admit(self.scope, self._whose(), denials, asked)
         return _read(denials)
 
 
@@ -160,14 +187,19 @@ def _parsed(allowance: str) -> RateLimitItem:
     return parse(allowance)
 
 
-@lru_cache(maxsize=10_000)
-def _of_address(scope: str, address: str, allowed: RateLimitItem) -> Limit:
-    return _limit(f"rl:{scope}:ip:{counted_address(address)}:", allowed)
+@lru_cache(maxsize=16)
+def _wider(one: str, other: str) -> str:
+    return max(one, other, key=lambda text: _parsed(text).amount / _parsed(text).get_expiry())
 
 
 @lru_cache(maxsize=10_000)
-def _of_known(scope: str, settings: Any, known: str, allowed: RateLimitItem) -> Limit:
-    return _limit(f"rl:{scope}:user:{hashed_user(settings, known)}:", allowed)
+def _of_address(scope: str, address: str, allowance: str) -> Limit:
+    return _limit(f"rl:{scope}:ip:{counted_address(address)}:", _parsed(allowance))
+
+
+@lru_cache(maxsize=10_000)
+def _of_known(scope: str, secret_key: str, known: str, allowance: str) -> Limit:
+    return _limit(f"rl:{scope}:user:{hashed_name(secret_key, known)}:", _parsed(allowance))
 
 
 def _limit(key: str, allowed: RateLimitItem) -> Limit:
@@ -183,7 +215,8 @@ def _limit(key: str, allowed: RateLimitItem) -> Limit:
 
 def _limits_of(scope: str, client: RegisteredClient | None, person: str | None) -> list[Limit]:
     settings = parts_of(current_app).settings
-    of_address, of_known = (_parsed(getattr(settings, name)) for name in SCOPES[scope])
+    for_address, for_known = SCOPES[scope]
+    of_address, of_known = getattr(settings, for_address), getattr(settings, for_known)
     if client is not None and client.auth_method == "none":
         client = None
     known = person or (client.client_id if client else None)
@@ -191,18 +224,26 @@ def _limits_of(scope: str, client: RegisteredClient | None, person: str | None) 
     if known is None:
         return [_of_address(scope, address, of_address)]
     # One server sends all that its client asks: what is proven has the wider allowance there, too.
-    wider = max(of_address, of_known, key=lambda item: item.amount / item.get_expiry())
-    return [_of_address(scope, address, wider), _of_known(scope, settings, known, of_known)]
+    wider = _wider(of_address, of_known)
+    return [_of_address(scope, address, wider), _of_known(scope, settings.SECRET_KEY, known, of_known)]
 
 
-def _by_script(scope: str, limits: list[Limit], denials: Sequence[str]) -> list[str | None] | None:
+def _question(scope: str, limits: Sequence[Limit], denials: Sequence[str]) -> script.Question:
+    """Raises redis.RedisError."""
+    keys = [ENHANCED_KEY, *[limit.name for limit in limits], *denials]
+    numbers = " ".join([limit.tightened if scope in TIGHTENED else limit.numbers for limit in limits])
+    return script.Question(parts_of(current_app).redis, keys, numbers)
+
+
+def _by_script(
+    scope: str, limits: Sequence[Limit], denials: Sequence[str], asked: script.Question | None
+) -> list[str | None] | None:
     """Ask Redis. Returns the denials; None when it could not count. Raises TooManyRequests."""
     parts = parts_of(current_app)
-    _refuse_again(scope, limits)
-    keys = [ENHANCED_KEY, *(limit.name for limit in limits), *denials]
-    numbers = " ".join(limit.tightened if scope in TIGHTENED else limit.numbers for limit in limits)
+    if asked is None:
+        _refuse_again(scope, limits)
     try:
-        wait_ms, enhanced, *found = script.run(parts.redis, keys, numbers)
+        wait_ms, enhanced, *found = (asked or _question(scope, limits, denials)).answer()
     except redis.RedisError as error:
         note_away(error)
         return None
@@ -215,7 +256,7 @@ def _by_script(scope: str, limits: list[Limit], denials: Sequence[str]) -> list[
     return list(found)
 
 
-def _by_myself(scope: str, limits: list[Limit]) -> None:
+def _by_myself(scope: str, limits: Sequence[Limit]) -> None:
     """Count in this process, at a quarter. Raises TooManyRequests."""
     _refuse_again(scope, limits)
     for limit in limits:
@@ -237,7 +278,7 @@ def _read(denials: Sequence[str]) -> list[str | None]:
         return []
 
 
-def _refused(scope: str, limits: list[Limit], wait_s: float) -> TooManyRequests:
+def _refused(scope: str, limits: Sequence[Limit], wait_s: float) -> TooManyRequests:
     until = time.monotonic() + min(wait_s, REFUSAL_KEPT_S)
     with _alone.lock:
         if len(_alone.refused) >= MOST_REFUSALS:
@@ -247,7 +288,7 @@ def _refused(scope: str, limits: list[Limit], wait_s: float) -> TooManyRequests:
     return _counted(scope, wait_s)
 
 
-def _refuse_again(scope: str, limits: list[Limit]) -> None:
+def _refuse_again(scope: str, limits: Sequence[Limit]) -> None:
     """Raises TooManyRequests for whoever was refused a moment ago."""
     until = _alone.refused.get(limits[-1].key)
     if until is None:

@@ -1,8 +1,10 @@
 """The script by which Redis counts a request: all of its limits, or none when one of them is met."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import redis
 
@@ -54,11 +56,70 @@ SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 """By which Redis knows the script."""
 
 
-def run(client: Any, keys: Sequence[str], numbers: str) -> list[Any]:
-    """Its answer, in one round trip; a Redis that does not know it yet is told. Raises redis.RedisError."""
-    answer: list[Any]
-    try:
-        answer = client.evalsha(SHA, len(keys), *keys, numbers)
-    except redis.exceptions.NoScriptError:
-        answer = client.eval(SCRIPT, len(keys), *keys, numbers)
-    return answer
+class Question:
+    """The script, sent when this is made and answered once: between the two there is time for other work.
+
+    It goes over connections of its own, made by the client's pool. What the pool does before each command (it looks
+    whether the connection is still good, three calls of the system) is done here when one turns out not to be.
+    """
+
+    def __init__(self, client: Any, keys: Sequence[str], numbers: str):
+        """Raises redis.RedisError."""
+        self._client, self._keys, self._numbers = client, keys, numbers
+        self._connection: Any = _take(client)
+        try:
+            self._connection.send_packed_command((_packed(keys, numbers),))
+        except redis.ConnectionError:
+            self._let_go()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def answer(self) -> list[Any]:
+        """In one round trip; a Redis that does not know the script yet is told. Raises redis.RedisError."""
+        answer: list[Any]
+        connection = self._connection
+        if connection is not None:
+            try:
+                answer = connection.read_response()
+            except redis.exceptions.NoScriptError:
+                _idle[self._client].append(connection)
+            except redis.ConnectionError:
+                self._let_go()  # it lay idle while its server was started anew
+            except BaseException:
+                # Whatever was still to come must not be read as the answer to somebody else.
+                self._let_go()
+                raise
+            else:
+                _idle[self._client].append(connection)
+                return answer
+        answer = self._client.eval(SCRIPT, len(self._keys), *self._keys, self._numbers)
+        return answer
+
+    def _let_go(self) -> None:
+        self._connection.disconnect()
+        self._connection = None
+
+
+_idle: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+"""By client: connections on which nobody waits for an answer."""
+
+
+def _take(client: Any) -> Any:
+    idle = _idle.setdefault(client, [])
+    while idle:
+        try:
+            connection = idle.pop()
+        except IndexError:  # another thread was faster
+            break
+        if connection.pid == os.getpid():  # a forked child must not speak on its parent's
+            return connection
+    return client.connection_pool.make_connection()
+
+
+def _packed(keys: Sequence[str], numbers: str) -> bytes:
+    """The command in Redis' protocol; lengths count bytes, not characters."""
+    words = [word.encode() for word in ("EVALSHA", SHA, str(len(keys)), *keys, numbers)]
+    packed = [b"*%d\r\n" % len(words)]
+    packed += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"".join(packed)
