@@ -20,7 +20,7 @@ def test_every_operation_keeps_to_its_document(
     app: Flask, make_client: Callable[..., RelyingParty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from services.oidc.flows.registration_tokens import create_registration_token
-    from services.oidc.flows.resource_changes import create_resource
+    from services.oidc.flows.resources.changing import create_resource
 
     def known() -> dict[str, str]:
         word = uuid.uuid4().hex

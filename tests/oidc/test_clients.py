@@ -52,7 +52,7 @@ def support(app: Flask) -> Browser:
 @pytest.fixture
 def words(app: Flask, client: RelyingParty) -> dict[str, str]:
     from services.oidc.flows.registration_tokens import create_registration_token
-    from services.oidc.flows.resource_changes import create_resource
+    from services.oidc.flows.resources.changing import create_resource
 
     word = uuid.uuid4().hex
     with app.app_context():

@@ -146,17 +146,3 @@ def test_another_client_learns_nothing_of_it(
     assert other.introspect(token) == {"active": False}
     assert error_of(other.post("/oauth2/revoke", {"token": token})) == (400, "invalid_grant")
     assert opaque.introspect(token)["active"] is True
-
-
-def test_pairwise_clients_see_their_own_number_of_the_person(
-    browser: Browser, person: Session, make_client: Make
-) -> None:
-    clients = [make_client(subject_type="pairwise", access_token_format=form) for form in ("opaque", "jwt")]
-    seen = []
-    for client in clients:
-        token = client.tokens(browser)["access_token"]
-        told = client.introspect(token)
-        assert told["sub"] == client.userinfo(token).json["sub"] != person.sub
-        assert told["sid"] != person.sid
-        seen.append((told["sub"], told["sid"]))
-    assert seen[0] == seen[1], "one sector, whatever the form"

@@ -217,7 +217,7 @@ def test_there_is_advice_for_each_kind(app: Flask, error: str, reason: str, word
 
 def test_every_advice_can_be_reached(app: Flask) -> None:
     """None is hidden behind one before it, and each pattern can be read."""
-    from services.oidc.flows.advice import KINDS
+    from services.oidc.flows.refusals.advice import KINDS
 
     for kind in KINDS:
         re.compile(kind.error)

@@ -228,7 +228,8 @@ PRIVATE = {"keys": [ECKey.generate_key("P-256").as_dict(private=True)]}
         ({"software_statement": "no jwt"}, "invalid_software_statement"),
         ({"software_statement": "a.b.c"}, "unapproved_software_statement"),
     ],
-    ids=lambda value: str(value)[:70],
+    # The private key is another one in each process of a run.
+    ids=lambda value: "a private key" if value == {"jwks": PRIVATE} else str(value)[:70],
 )
 def test_what_cannot_be_is_refused_in_the_words_of_the_specification(
     app: Flask, metadata: dict[str, Any], error: str

@@ -112,6 +112,11 @@ def a_request(operator: Operator) -> dict[str, str]:
     return {"REQUEST_ID": answer.headers["X-Request-ID"]}
 
 
+def a_refused_request(operator: Operator) -> dict[str, str]:
+    answer = requests.get(f"{operator.house.origin}/oauth2/authorize?client_id=nobody", timeout=30)
+    return {"REQUEST_ID": answer.headers["X-Request-ID"]}
+
+
 def a_key_that_verifies(operator: Operator) -> dict[str, str]:
     listed = json.loads(operator.command("oidc", "keys", "list", "--json"))
     return {"KID": next(key["kid"] for key in listed if key["state"] in ("previous", "next"))}
@@ -195,6 +200,9 @@ EXPECTED = {
     f"{THREE} / 6": Expected((r"Client \S+ is updated\.",), a_client),
     f"{THREE} / 7": Expected((r"billing: created \(not done: --dry-run\)", r"name: Billing")),
     f"{THREE} / 8": Expected((r"^token: \S{43}$", r"Partner's portal +\| holds")),
+    f"{THREE} / 9": Expected(
+        (r"^it was told: invalid_request", r"^what to do: The client_id is mistyped"), a_refused_request
+    ),
     "High authentication failure rate / 1": Expected(
         (r"failure_reason +\| count", r"bad_password +\| [1-9]"), failed_once
     ),

@@ -7,7 +7,7 @@ import click
 from libs.commands import command, show
 from services.oidc.cli.clients import clients
 from services.oidc.flows import refusals
-from services.oidc.flows.advice import advice_for, difference_in
+from services.oidc.flows.refusals.advice import advice_for, difference_in
 from services.oidc.models import Refusal
 
 

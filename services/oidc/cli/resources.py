@@ -6,7 +6,7 @@ import click
 from flask.cli import AppGroup
 
 from libs.commands import command, done, show, show_one
-from services.oidc.flows import resource_changes as flows
+from services.oidc.flows.resources import changing as flows
 from services.oidc.models import Resource
 
 resources = AppGroup("resources", help="APIs of others that our access tokens are for (RFC 8707).")

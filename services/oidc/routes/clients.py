@@ -17,11 +17,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from libs.people.access import current_session, staff
 from services.oidc.flows import clients as flows
-from services.oidc.flows.advice import advice_for, difference_in
 from services.oidc.flows.clients.desk import look_at, rotate_seen_secret, sign_in_address
 from services.oidc.flows.clients.kinds import KINDS, create_client_of_kind
 from services.oidc.flows.clients.registered import SECRET_METHODS
 from services.oidc.flows.clients.search import STATES, search_clients
+from services.oidc.flows.refusals.advice import advice_for, difference_in
 from services.oidc.flows.resources import in_words, offered_scopes
 from services.oidc.models import Client
 from services.oidc.routes import shown_once

@@ -4,8 +4,8 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from libs.people.access import staff
-from services.oidc.flows.advice import advice_for, difference_in
 from services.oidc.flows.refusals import explain
+from services.oidc.flows.refusals.advice import advice_for, difference_in
 
 bp = Blueprint("refusals", __name__)
 

@@ -10,7 +10,7 @@ from flask_babel import gettext
 
 from libs.people.access import current_session, staff
 from libs.web.problems import Problem
-from services.oidc.flows import resource_changes as flows
+from services.oidc.flows.resources import changing as flows
 from services.oidc.models import Resource
 from services.oidc.routes.form_version import seen_version, version_to_show
 

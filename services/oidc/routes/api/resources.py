@@ -6,7 +6,7 @@ from uuid import UUID
 from libs.people.access import bearer
 from libs.web.api import APIBlueprint, expected_versions, header, tagged
 from services.oidc.extensions import limiter
-from services.oidc.flows import resource_changes as flows
+from services.oidc.flows.resources import changing as flows
 from services.oidc.models import Resource
 from services.oidc.schemas.resources import (
     NewResourceSchema,
