@@ -158,3 +158,23 @@ def test_no_answer_of_these_endpoints_is_ever_stored(
     ]
     assert {answer.status_code for answer in answers} >= {200, 201, 400, 401, 405}
     assert {answer.headers["Cache-Control"] for answer in answers} == {"no-store"}
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        *(
+            (f"/oauth2/{name}", "PUT")
+            for name in ("token", "introspect", "revoke", "par", "userinfo", "register")
+        ),
+        ("/oauth2/device_authorization", "GET"),
+        ("/oauth2/register/some-client", "PATCH"),
+        ("/oauth2/userinfo", "DELETE"),
+    ],
+)
+def test_other_methods_are_refused_in_json_everywhere(app: Flask, path: str, method: str) -> None:
+    answer = http(app).open(path, base_url=ORIGIN, method=method)
+    assert answer.status_code == 405
+    assert answer.json["error"] == "invalid_request"
+    assert method not in answer.headers["Allow"]
+    assert answer.headers["Cache-Control"] == "no-store"

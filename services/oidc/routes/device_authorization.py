@@ -4,8 +4,8 @@ from flask import Blueprint, Response
 
 from libs.people.access import protocol
 from services.oidc.protocol.server import server
-from services.oidc.routes.machine_errors import answer_in_json
-from services.oidc.routes.token import OTHER_METHODS, explain, refuse_other_methods
+from services.oidc.routes.machine_errors import answer_in_json, refuse_other_methods
+from services.oidc.routes.token import explain
 
 bp = Blueprint("device_authorization", __name__)
 answer_in_json(bp)
@@ -20,9 +20,4 @@ def authorize() -> Response:
     return response
 
 
-bp.add_url_rule(
-    "/oauth2/device_authorization",
-    view_func=refuse_other_methods,
-    methods=OTHER_METHODS,
-    provide_automatic_options=False,
-)
+refuse_other_methods(bp, "/oauth2/device_authorization")

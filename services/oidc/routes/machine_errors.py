@@ -1,5 +1,7 @@
 """Errors at endpoints that only programs call: always JSON in the form of RFC 6749 §5.2."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -8,11 +10,13 @@ from flask import Blueprint, Response, json
 from werkzeug.exceptions import HTTPException
 
 from libs.observe.logs import correlation_id, get_logger
+from libs.people.access import protocol
 from libs.web.problems import Unavailable
 from services.oidc.protocol.limits import TooManyRequests
 
 log = get_logger("OIDC.errors")
 RETRY_AFTER_S = 5
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def answer_in_json(blueprint: Blueprint) -> None:
@@ -45,6 +49,25 @@ def answer_in_json(blueprint: Blueprint) -> None:
     def _unexpected(error: Exception) -> Response:
         log.error("unexpected_error", exc_info=error)
         return oauth_error(500, "server_error", correlation_id=correlation_id())
+
+
+def refuse_other_methods(blueprint: Blueprint, path: str, *, allowed: Sequence[str] = ("POST",)) -> None:
+    """Answer other methods than these in JSON too: programs that use the wrong one read nothing else."""
+
+    @protocol("reads nothing and does nothing")
+    def refuse(**_: str) -> Response:
+        words = f"This endpoint is called by {' and '.join(allowed)}."
+        response = oauth_error(405, "invalid_request", error_description=words)
+        response.headers["Allow"] = ", ".join(allowed)
+        return response
+
+    blueprint.add_url_rule(
+        path,
+        endpoint="other methods of " + re.sub(r"\W+", " ", path).strip(),
+        view_func=refuse,
+        methods=[method for method in METHODS if method not in allowed],
+        provide_automatic_options=False,
+    )
 
 
 def too_many(error: TooManyRequests) -> Response:

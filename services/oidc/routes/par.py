@@ -15,7 +15,7 @@ from services.oidc.protocol.client_auth import METHODS, private_key_jwt
 from services.oidc.protocol.limits import TooManyRequests, Visit
 from services.oidc.protocol.requests import FormRequest
 from services.oidc.protocol.server import NO_STORE, known_client, server
-from services.oidc.routes.machine_errors import answer_in_json, oauth_error
+from services.oidc.routes.machine_errors import answer_in_json, oauth_error, refuse_other_methods
 
 bp = Blueprint("par", __name__)
 answer_in_json(bp)
@@ -54,17 +54,7 @@ def push() -> Response:
     return Response(json.dumps(answer), 201, NO_STORE, content_type="application/json")
 
 
-@bp.route(
-    "/oauth2/par",
-    methods=("GET", "PUT", "PATCH", "DELETE", "OPTIONS"),
-    provide_automatic_options=False,
-)
-@protocol("reads nothing and does nothing")
-def refuse_other_methods() -> Response:
-    """§2.3: programs that use the wrong method read JSON too."""
-    response = oauth_error(405, "invalid_request", error_description="This endpoint is called by POST.")
-    response.headers["Allow"] = "POST"
-    return response
+refuse_other_methods(bp, "/oauth2/par")
 
 
 def _read(sent: FormRequest, client: RegisteredClient) -> AuthorizationRequest:

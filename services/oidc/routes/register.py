@@ -8,7 +8,7 @@ from libs.people.access import protocol
 from services.oidc.protocol import registration
 from services.oidc.protocol.limits import TooManyRequests, admit
 from services.oidc.protocol.registration import Answer, NoRegistrationToken
-from services.oidc.routes.machine_errors import answer_in_json, oauth_error, too_many
+from services.oidc.routes.machine_errors import answer_in_json, oauth_error, refuse_other_methods, too_many
 
 bp = Blueprint("register", __name__)
 answer_in_json(bp)
@@ -52,17 +52,8 @@ def delete(client_id: str) -> Response:
     return Response(status=204, headers={"Cache-Control": "no-store"})
 
 
-@bp.route(
-    "/oauth2/register",
-    methods=["GET", "PUT", "PATCH", "DELETE", "OPTIONS"],
-    provide_automatic_options=False,
-)
-@protocol("reads nothing and does nothing")
-def refuse_other_methods() -> Response:
-    """Programs that use the wrong method read JSON too."""
-    response = oauth_error(405, "invalid_request", error_description="This endpoint is called by POST.")
-    response.headers["Allow"] = "POST"
-    return response
+refuse_other_methods(bp, "/oauth2/register")
+refuse_other_methods(bp, MANAGEMENT, allowed=("GET", "PUT", "DELETE"))
 
 
 @bp.errorhandler(OAuth2Error)

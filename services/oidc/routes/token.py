@@ -12,14 +12,12 @@ from services.oidc.protocol.grants import LABELS
 from services.oidc.protocol.keys import keys
 from services.oidc.protocol.limits import TooManyRequests
 from services.oidc.protocol.server import known_client, server
-from services.oidc.routes.machine_errors import answer_in_json, oauth_error
+from services.oidc.routes.machine_errors import answer_in_json, refuse_other_methods
 
 bp = Blueprint("token", __name__)
 answer_in_json(bp)
 log = get_logger("OIDC.token")
 issued = Frequent("OIDC.token", "token_issued")
-
-OTHER_METHODS = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 @bp.post("/oauth2/token", provide_automatic_options=False)
@@ -50,15 +48,8 @@ def revoke() -> Response:
     return response
 
 
-@bp.route("/oauth2/token", methods=OTHER_METHODS, provide_automatic_options=False)
-@bp.route("/oauth2/introspect", methods=OTHER_METHODS, provide_automatic_options=False)
-@bp.route("/oauth2/revoke", methods=OTHER_METHODS, provide_automatic_options=False)
-@protocol("reads nothing and does nothing")
-def refuse_other_methods() -> Response:
-    """Programs that use the wrong method read JSON too (RFC 6749 §3.2, §5.2)."""
-    response = oauth_error(405, "invalid_request", error_description="This endpoint is called by POST.")
-    response.headers["Allow"] = "POST"
-    return response
+for path in ("/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"):
+    refuse_other_methods(bp, path)
 
 
 def _count() -> None:

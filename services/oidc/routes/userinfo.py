@@ -8,13 +8,13 @@ from libs.people.access import protocol
 from libs.service import parts_of
 from services.oidc.protocol.limits import TooManyRequests, Visit
 from services.oidc.protocol.userinfo import Answer, NoToken, bearer_token, userinfo
-from services.oidc.routes.machine_errors import answer_in_json, oauth_error, too_many
+from services.oidc.routes.machine_errors import answer_in_json, oauth_error, refuse_other_methods, too_many
 
 bp = Blueprint("userinfo", __name__)
 answer_in_json(bp)
 
 
-@bp.route("/oauth2/userinfo", methods=["GET", "POST"])
+@bp.route("/oauth2/userinfo", methods=["GET", "POST"], provide_automatic_options=False)
 @protocol("an access token is what opens it")
 def show() -> Response:
     """OpenID Connect Core §5.3."""
@@ -28,6 +28,9 @@ def show() -> Response:
     return Response(
         answer.content, headers=(("Content-Type", answer.content_type), ("Cache-Control", "no-store"))
     )
+
+
+refuse_other_methods(bp, "/oauth2/userinfo", allowed=("GET", "POST"))
 
 
 def _answer(visit: Visit, asked: Request) -> Answer:
