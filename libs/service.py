@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import redis
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, current_app
 
 from libs.audit import Audit
 from libs.database import Database, init_database
@@ -76,6 +76,8 @@ class Parts:
 
 
 def parts_of(app: Flask) -> Parts:
+    if app is current_app:  # Flask's stand-in looks the app up anew for whatever is asked of it
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
     parts: Parts = app.extensions["updspace_id"]
     return parts
 

@@ -128,7 +128,12 @@ class Frequent:
 def _in_json(value: str | float | None) -> str:
     if value is None:
         return "null"
-    return _quoted(redact(value)) if isinstance(value, str) else repr(value)
+    return _text_in_json(value) if isinstance(value, str) else repr(value)
+
+
+@lru_cache(256)
+def _text_in_json(value: str) -> str:
+    return _quoted(redact(value))
 
 
 class _Lines(logging.StreamHandler[Any]):

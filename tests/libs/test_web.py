@@ -1,11 +1,14 @@
 """Headers, redirects, addresses, problems, languages."""
 
+import io
 import json
 from collections.abc import Callable
 
 import pytest
-from flask import Flask
+from flask import Flask, Response, request, url_for
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from libs.web.app import App, Ready
 from libs.web.client_address import parse_address
 from libs.web.redirects import safe_path
 from tests.pages import Browser
@@ -178,3 +181,59 @@ def test_every_refusal_is_a_page_in_the_readers_language(
         assert not set("abcdefghij") & set(page.text.split("<h1>")[1].split("</h1>")[0])
     if status == 405:
         assert "GET" in page.headers["Allow"]
+
+
+@pytest.mark.parametrize(
+    "host", ["id.example", "ID.example:8000", "[::1]:80", "a" * 70, "a..b", "no host/", "м.рф"]
+)
+@pytest.mark.parametrize("path", ["/page", "//page", "/café", "/no/such"])
+@pytest.mark.parametrize("query", ["", "name=caf%C3%A9"])
+def test_an_address_leads_our_app_where_it_leads_flask(host: str, path: str, query: str) -> None:
+    found = []
+    for kind in (Flask, App):
+        app = kind("sample")
+        app.add_url_rule(
+            "/page", view_func=lambda: f"{request.host} {request.url} {url_for('page')}", endpoint="page"
+        )
+        answer = app.test_client().get(path, headers={"Host": host}, query_string=query)
+        found.append((answer.status, answer.data, answer.headers.get("Location")))
+    assert found[0] == found[1]
+
+
+def test_a_short_body_is_read_as_it_came_and_no_further() -> None:
+    app = App("sample")
+    app.add_url_rule(
+        "/", view_func=lambda: request.get_data() + b"|" + request.form["name"].encode(), methods=["POST"]
+    )
+    environ = EnvironBuilder(method="POST", data={"name": "value"}).get_environ()
+    environ["wsgi.input"] = io.BytesIO(b"name=valueGET / HTTP/1.1")
+    environ["wsgi.input_terminated"] = True
+    assert b"".join(run_wsgi_app(app, environ)[0]) == b"name=value|value"
+
+
+def test_a_ready_answer_is_what_werkzeug_would_have_made_of_it() -> None:
+    headers = (("Content-Type", "application/json"), ("ETag", '"1"'))
+    for method in ("GET", "HEAD"):
+        environ = EnvironBuilder(method=method).get_environ()
+        ready, plain = (
+            run_wsgi_app(made, environ) for made in (Ready(b"{}", headers), Response(b"{}", headers=headers))
+        )
+        assert (b"".join(ready[0]), ready[1], list(ready[2])) == (
+            b"".join(plain[0]),
+            plain[1],
+            list(plain[2]),
+        )
+
+
+def test_a_ready_answer_can_still_be_changed() -> None:
+    ready = Ready(b"{}", ())
+    ready.headers["Vary"] = "Origin"
+    ready.status_code = 400
+    ready.set_data(b"other")
+    body, status, headers = run_wsgi_app(ready, EnvironBuilder().get_environ())
+    assert (b"".join(body), status, headers["Vary"], headers["Content-Length"]) == (
+        b"other",
+        "400 BAD REQUEST",
+        "Origin",
+        "5",
+    )

@@ -4,8 +4,9 @@ import hashlib
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,6 +47,23 @@ class Key:
     state: str
     activated_at: datetime | None
     jwk: Any
+
+    @cached_property
+    def signing(self) -> "_Signing":
+        """The private half as joserfc's algorithms ask for it. Raises where there is none."""
+        curve = getattr(self.jwk, "curve_key_size", None)
+        return _Signing(self.jwk.get_op_key("sign"), curve)
+
+
+@dataclass(frozen=True)
+class _Signing:
+    """A key that was looked through once; joserfc's own looks through its parameters for each signature."""
+
+    private_key: Any = field(repr=False)
+    curve_key_size: int | None
+
+    def get_op_key(self, _operation: str) -> Any:
+        return self.private_key
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ import base64
 import binascii
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from functools import cached_property
+from typing import Any
 from urllib.parse import parse_qsl
 
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload, OAuth2Request
 from flask import Request
+from werkzeug.utils import cached_property
 
 from services.oidc.protocol.limits import Visit
 
@@ -35,9 +36,22 @@ class FormPayload(OAuth2Payload):
 class FormRequest(OAuth2Request):
     """A request to one of our POST endpoints, as Authlib wants to see it."""
 
+    # As Authlib's constructor leaves them.
+    client: Any = None
+    auth_method: Any = None
+    user: Any = None
+    authorization_code: Any = None
+    refresh_token: Any = None
+    credential: Any = None
+    _scope: Any = None
+    _body: Any = None
+
     def __init__(self, request: Request, visit: Visit | None = None):
-        # Behind our own proxies the scheme is plain http; that PUBLIC_URL is https is the settings' rule.
-        super().__init__(request.method, "https://localhost" + request.path, headers=request.headers)
+        # Authlib's constructor would parse an address to see that it is https. Behind our own proxies the scheme is
+        # plain http; that PUBLIC_URL is https is the settings' rule.
+        self.method, self.uri = request.method, "https://localhost" + request.path
+        self.headers = request.headers
+        self.authorization: str | None = request.environ.get("HTTP_AUTHORIZATION")
         several = read_form(request)
         self._form = once_each(several.items(), repeatable=REPEATABLE)
         self.payload = FormPayload(self._form)
@@ -54,7 +68,7 @@ class FormRequest(OAuth2Request):
     @cached_property
     def basic(self) -> tuple[str, str] | None:
         """User and password of the header (RFC 7617), as they came; None where there is nothing of that kind."""
-        scheme, _, encoded = self.headers.get("Authorization", "").partition(" ")
+        scheme, _, encoded = (self.authorization or "").partition(" ")
         if scheme.lower() != "basic":
             return None
         try:

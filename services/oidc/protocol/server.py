@@ -10,6 +10,7 @@ from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Request
 from flask import Response, g
 from flask import request as flask_request
 
+from libs.web.app import Ready
 from services.oidc.extensions import db
 from services.oidc.flows.clients.registered import RegisteredClient, find_client
 from services.oidc.protocol.client_auth import Authentication, UnknownClientError, claimed_client_id
@@ -120,7 +121,10 @@ class Server(AuthorizationServer):
         return self.handle_error_response(request, error) if error else self.handle_response(*answer)
 
     def handle_response(self, status_code: int, payload: Any, headers: Any) -> Response:
-        response = Response(json.dumps(payload), status_code, headers)
+        body = json.dumps(payload)
+        if status_code == 200 and headers is default_json_headers:
+            return Ready(body.encode(), headers)
+        response = Response(body, status_code, headers)
         if headers is not default_json_headers:  # these say so themselves
             response.headers.update(NO_STORE)
         return response

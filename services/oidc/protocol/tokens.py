@@ -22,6 +22,7 @@ from services.oidc.protocol.claims import id_token_claims
 from services.oidc.protocol.keys import keys
 
 ID_TOKEN_TYPE = "JWT"
+_in_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +193,8 @@ def sign(claims: dict[str, Any], *, alg: str, token_type: str | None) -> str:
     by which OpenID Connect goes on calling what RFC 9864 calls Ed25519.
     """
     key = keys.signing_key(alg)
-    signed = (
-        _header(key.alg, key.kid, token_type)
-        + b"."
-        + _segment(json.dumps(claims, separators=(",", ":")).encode())
-    )
-    return (signed + b"." + _segment(JWSRegistry.algorithms[key.alg].sign(signed, key.jwk))).decode()
+    signed = _header(key.alg, key.kid, token_type) + b"." + _segment(_in_json(claims).encode())
+    return (signed + b"." + _segment(JWSRegistry.algorithms[key.alg].sign(signed, key.signing))).decode()
 
 
 @lru_cache(maxsize=100)

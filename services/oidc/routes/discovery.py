@@ -7,6 +7,7 @@ from flask import Blueprint, Response, current_app, request
 
 from libs.people.access import public
 from libs.service import parts_of
+from libs.web.app import Ready
 from services.oidc.protocol.discovery import document
 from services.oidc.protocol.keys import keys
 from services.oidc.routes.machine_errors import answer_in_json
@@ -34,9 +35,10 @@ def jwks() -> Response:
 
 
 def _prepared(body: bytes, etag: str, max_age: timedelta) -> Response:
+    if "HTTP_IF_NONE_MATCH" not in request.environ:
+        return Ready(body, _headers(etag, max_age))
     response = Response(body, headers=_headers(etag, max_age))
-    if "HTTP_IF_NONE_MATCH" in request.environ:
-        response.make_conditional(request)
+    response.make_conditional(request)
     return response
 
 

@@ -67,9 +67,10 @@ class Authentication(ClientAuthentication):
             raise
 
     def _authenticate(self, request: Any, methods: Sequence[str], endpoint: str) -> RegisteredClient:
-        request.client = find_client(claimed_client_id(request))
+        claimed = claimed_client_id(request)
+        request.client = find_client(claimed)
         if request.client is None:
-            is_named = claimed_client_id(request) is not None
+            is_named = claimed is not None
             raise UnknownClientError(
                 "no enabled client has this client_id" if is_named else "no client_id was sent"
             )

@@ -9,7 +9,7 @@ from services.oidc.protocol.requests import FormRequest
 
 def is_used(request: FormRequest) -> bool:
     """Any Authorization header is an attempt: what cannot be read must not pass for a public client."""
-    return "Authorization" in request.headers
+    return request.authorization is not None
 
 
 def claimed_client_id(request: FormRequest) -> str | None:
@@ -29,5 +29,7 @@ def authenticate(query_client: Callable[[str], Any], request: FormRequest) -> An
     if client is None:
         return None
     # The standard says form-encoded; many clients send the secret as it is. Each way is compared.
-    attempts = {unquote_plus(secret), unquote(secret), secret}
+    attempts = {secret}
+    if "%" in secret or "+" in secret:
+        attempts |= {unquote_plus(secret), unquote(secret)}
     return client if any(client.check_client_secret(text) for text in attempts) else None

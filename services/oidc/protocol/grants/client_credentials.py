@@ -42,11 +42,11 @@ class ClientCredentialsGrant(authlib.ClientCredentialsGrant):
 
     def create_token_response(self) -> tuple[int, dict[str, Any], Any]:
         client: RegisteredClient = self.request.client
+        # Redis counts while the token is made; nothing is stored for whoever is refused.
+        self.request.visit.ask()
         asked = (self.request.payload.scope or "").split() or sorted(scopes_of(client))
         resources = narrowed(self.request.resources, scope=" ".join(asked))
         scopes = scopes_at(asked, resources=resources)
-        # Redis counts while the token is signed; nothing is stored for whoever is refused.
-        self.request.visit.ask()
         row, token = _make(client, scopes, audience_of(scopes, resources=resources))
         self.request.visit.count()
         db.fetch_one(_INSERT, row)
