@@ -18,8 +18,10 @@ from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.models import AccessToken
 from services.oidc.protocol import limits
+from services.oidc.protocol.limits import ahead
 from tests.oidc.relying_party import RelyingParty, basic, error_of, http
 from tests.pages import ORIGIN, Browser
+from tests.round_trips import counted
 
 Make = Callable[..., RelyingParty]
 FORM = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x"}
@@ -42,6 +44,12 @@ def clear(client: redis.Redis) -> None:
     limits.forget()
     for key in client.scan_iter(match="*rl:oidc_*"):
         client.delete(key)
+
+
+def described(app: Flask, ip: str) -> list[dict[str, Any]]:
+    """What Redis holds of an address's limits."""
+    parts = parts_of(app)
+    return describe(parts.redis, list(find_keys(parts.redis, parts.settings, ip=ip)))
 
 
 def triggered(app: Flask, scope: str) -> float:
@@ -252,6 +260,61 @@ def test_nothing_is_stored_for_a_client_that_is_told_to_wait(
     with app.app_context(), db.single_statements() as session:
         rows = session.scalars(sa.select(AccessToken).where(AccessToken.client_id == client.client_id))
         assert len(rows.all()) == 2
+
+
+def busy(app: Flask, client: RelyingParty, times: int) -> int:
+    """How many of so many requests in a row are admitted."""
+    from services.oidc.flows.clients.registered import find_client
+
+    admitted = 0
+    with app.test_request_context("/oauth2/token", environ_base={"REMOTE_ADDR": "192.0.2.9"}):
+        registered = find_client(client.client_id)
+        for _ in range(times):
+            try:
+                limits.admit("oidc_token", client=registered)
+            except limits.TooManyRequests:
+                continue
+            admitted += 1
+    return admitted
+
+
+def test_a_busy_client_asks_redis_once_for_several_requests(
+    app: Flask, client: RelyingParty, allow: Callable[..., None]
+) -> None:
+    allow(TOKEN_REQUESTS_PER_CLIENT="6000 per minute")
+    busy(app, client, 1)
+    with counted() as trips:
+        assert busy(app, client, 100) == 100
+    assert trips.redis < 50
+    counts = [int(row["count"]) for row in described(app, "192.0.2.9")]
+    assert counts
+    assert min(counts) >= 101, "all of them are counted before they are used"
+
+
+def test_what_is_counted_ahead_never_goes_beyond_the_allowance(
+    app: Flask, client: RelyingParty, allow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, by turns."""
+    allow(TOKEN_REQUESTS_PER_CLIENT="1200 per hour", TOKEN_REQUESTS_PER_ADDRESS="1 per hour")
+    monkeypatch.setattr(limits, "REFUSAL_KEPT_S", 0)
+    processes, admitted = (limits._Alone(), limits._Alone()), 0
+    for turn in range(26):
+        monkeypatch.setattr(limits, "_alone", processes[turn % 2])
+        admitted += busy(app, client, 50)
+    assert 1200 - 6 <= admitted <= 1200
+
+
+def test_what_is_counted_ahead_is_used_at_once_or_never(
+    app: Flask, client: RelyingParty, allow: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that enhanced mode, which Redis tells, is seen within its second."""
+    allow(TOKEN_REQUESTS_PER_CLIENT="6000 per minute")
+    assert ahead.LIFE_S < 1
+    monkeypatch.setattr(ahead, "LIFE_S", -1.0)
+    busy(app, client, 1)
+    with counted() as trips:
+        busy(app, client, 20)
+    assert trips.redis == 20
 
 
 @pytest.mark.parametrize("allowance", ["", "many", "0 per minute", "10 per fortnight", "-1 per minute"])

@@ -27,6 +27,7 @@ from libs.service import parts_of
 from libs.web.client_address import client_address
 from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.protocol.limits import script
+from services.oidc.protocol.limits.ahead import CountedAhead
 
 log = get_logger("OIDC.limits")
 
@@ -95,6 +96,8 @@ def _admit(
     scope: str, limits: Sequence[Limit], denials: Sequence[str], asked: script.Question | None = None
 ) -> list[str | None]:
     found = None
+    if asked is None and not denials and _alone.ahead.take(_whose(limits)):
+        return []
     if asked is not None or time.monotonic() >= _alone.until:
         found = _by_script(scope, limits, denials, asked)
     if found is None:
@@ -138,8 +141,12 @@ class Visit:
         self.look_ahead()
         if self._is_counted or is_away():
             return
+        limits = self._whose()
+        if _alone.ahead.take(_whose(limits)):
+            self._is_counted = True
+            return
         try:
-            self._asked = _question(self.scope, self._whose(), ())
+            self._asked = _question(self.scope, limits, ())
         except redis.RedisError as error:
             note_away(error)
 
@@ -171,6 +178,7 @@ class _Alone:
         self.until = float("-inf")
         self.strategy = MovingWindowRateLimiter(MemoryStorage())
         self.refused: dict[str, float] = {}
+        self.ahead = CountedAhead()
         self.lock = threading.Lock()
 
 
@@ -180,6 +188,7 @@ _alone = _Alone()
 def forget() -> None:
     """Count anew and ask Redis again; for tests."""
     _alone.__init__()  # type: ignore[misc]
+    script.forget()
 
 
 @lru_cache(maxsize=16)
@@ -232,7 +241,14 @@ def _question(scope: str, limits: Sequence[Limit], denials: Sequence[str]) -> sc
     """Raises redis.RedisError."""
     keys = [ENHANCED_KEY, *[limit.name for limit in limits], *denials]
     numbers = " ".join([limit.tightened if scope in TIGHTENED else limit.numbers for limit in limits])
-    return script.Question(parts_of(current_app).redis, keys, numbers)
+    # What is asked with denials is asked each time: only then are they known.
+    allowance = min([limit.allowed.amount for limit in limits])
+    wanted = 1 if denials else _alone.ahead.wanted(_whose(limits), allowance)
+    return script.Question(parts_of(current_app).redis, keys, numbers, wanted)
+
+
+def _whose(limits: Sequence[Limit]) -> tuple[str, str]:
+    return limits[0].name, limits[-1].name
 
 
 def _by_script(
@@ -243,11 +259,13 @@ def _by_script(
     if asked is None:
         _refuse_again(scope, limits)
     try:
-        wait_ms, enhanced, *found = (asked or _question(scope, limits, denials)).answer()
+        wait_ms, enhanced, counted, *found = (asked or _question(scope, limits, denials)).answer()
     except redis.RedisError as error:
         note_away(error)
         return None
     parts.enhanced.note(enhanced)
+    if wait_ms == 0 and not denials:
+        _alone.ahead.keep(_whose(limits), counted)
     if wait_ms > 0:
         raise _refused(scope, limits, wait_ms / 1000)
     if wait_ms < 0:

@@ -10,15 +10,15 @@ import redis
 
 SCRIPT = """
 -- KEYS: the enhanced mode, the limits, the denials. ARGV: of each limit its allowance, the one in enhanced mode, and
--- its window in ms, as one text. Answers: how long to wait in ms (0: counted, -1: could not be counted), the end of the
--- enhanced mode, the denials.
+-- its window in ms, as one text; how many requests are to be counted. Answers: how long to wait in ms (0: counted,
+-- -1: could not be counted), the end of the enhanced mode, how many were counted, the denials.
 local numbers = {}
 for number in string.gmatch(ARGV[1], '%d+') do numbers[#numbers + 1] = tonumber(number) end
 local count = #numbers / 3
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local enhanced = redis.call('GET', KEYS[1])
-local wait, names = 0, {}
+local wait, names, wanted = 0, {}, tonumber(ARGV[2])
 for i = 1, count do
   local allowance, window = numbers[3 * i - 2], numbers[3 * i]
   if enhanced then allowance = numbers[3 * i - 1] end
@@ -28,7 +28,10 @@ for i = 1, count do
   names[i] = prefix .. string.format('%d', number)
   local present = tonumber(redis.call('GET', names[i]) or 0)
   local before = tonumber(redis.call('GET', prefix .. string.format('%d', number - 1)) or 0)
-  if present + before * left / window + 1 > allowance then
+  local room = allowance - present - before * left / window
+  if room >= 1 then
+    wanted = math.min(wanted, math.floor(room))
+  else
     local own
     if present + 1 > allowance then
       own = left + window * (1 - (allowance - 1) / present)
@@ -40,15 +43,15 @@ for i = 1, count do
 end
 if wait == 0 then
   for i = 1, count do
-    local total = redis.pcall('INCR', names[i])
+    local total = redis.pcall('INCRBY', names[i], wanted)
     if type(total) == 'table' then
       wait = -1
       break
     end
-    if total == 1 then redis.call('PEXPIRE', names[i], 2 * numbers[3 * i]) end
+    if total == wanted then redis.call('PEXPIRE', names[i], 2 * numbers[3 * i]) end
   end
 end
-local answer = {wait, enhanced}
+local answer = {wait, enhanced, wanted}
 for i = 2 + count, #KEYS do answer[#answer + 1] = redis.call('GET', KEYS[i]) end
 return answer
 """
@@ -63,12 +66,12 @@ class Question:
     whether the connection is still good, three calls of the system) is done here when one turns out not to be.
     """
 
-    def __init__(self, client: Any, keys: Sequence[str], numbers: str):
+    def __init__(self, client: Any, keys: Sequence[str], numbers: str, wanted: int):
         """Raises redis.RedisError."""
-        self._client, self._keys, self._numbers = client, keys, numbers
+        self._client, self._keys, self._numbers, self._wanted = client, keys, numbers, str(wanted)
         self._connection: Any = _take(client)
         try:
-            self._connection.send_packed_command((_packed(keys, numbers),))
+            self._connection.send_packed_command((_packed(keys, numbers, self._wanted),))
         except redis.ConnectionError:
             self._let_go()
         except BaseException:
@@ -93,7 +96,7 @@ class Question:
             else:
                 _idle[self._client].append(connection)
                 return answer
-        answer = self._client.eval(SCRIPT, len(self._keys), *self._keys, self._numbers)
+        answer = self._client.eval(SCRIPT, len(self._keys), *self._keys, self._numbers, self._wanted)
         return answer
 
     def _let_go(self) -> None:
@@ -103,6 +106,13 @@ class Question:
 
 _idle: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
 """By client: connections on which nobody waits for an answer."""
+
+
+def forget() -> None:
+    """Close the connections that lie idle; for tests."""
+    for connections in list(_idle.values()):
+        while connections:
+            connections.pop().disconnect()
 
 
 def _take(client: Any) -> Any:
@@ -117,9 +127,9 @@ def _take(client: Any) -> Any:
     return client.connection_pool.make_connection()
 
 
-def _packed(keys: Sequence[str], numbers: str) -> bytes:
+def _packed(keys: Sequence[str], numbers: str, wanted: str) -> bytes:
     """The command in Redis' protocol; lengths count bytes, not characters."""
-    words = [word.encode() for word in ("EVALSHA", SHA, str(len(keys)), *keys, numbers)]
+    words = [word.encode() for word in ("EVALSHA", SHA, str(len(keys)), *keys, numbers, wanted)]
     packed = [b"*%d\r\n" % len(words)]
     packed += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
     return b"".join(packed)
