@@ -14,6 +14,7 @@ from flask_babel import lazy_gettext
 from libs.audit import set_actor
 from libs.people import sessions
 from libs.people.bearer import authenticate
+from libs.web.app import needed_where
 from libs.web.problems import Problem
 from libs.web.redirects import own_path
 
@@ -106,7 +107,12 @@ def declared_access(app: Flask, endpoint: str) -> Access | None:
 def init_access(app: Flask) -> None:
     """Hold each request to what its route declares."""
 
+    def is_open(endpoint: str) -> bool:
+        access = declared_access(app, endpoint)
+        return access is not None and access.kind in ("public", "protocol")
+
     @app.before_request
+    @needed_where(lambda endpoint, _: not is_open(endpoint))
     def _check() -> ResponseReturnValue | None:
         if request.endpoint is None:
             return None  # no such path: the 404 page follows

@@ -6,13 +6,30 @@ from functools import lru_cache
 from typing import IO, Any
 
 from flask import Flask, Request, Response
+from flask.globals import request_ctx
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
 from werkzeug.routing import Map, MapAdapter
 from werkzeug.sansio.utils import get_host
 from werkzeug.utils import cached_property
 
 SHORT_BODY_BYTES = 64 * 1024
+
+Hook = Callable[[], ResponseReturnValue | None]
+
+
+def needed_where(is_needed: Callable[[str, str], bool]) -> Callable[[Hook], Hook]:
+    """Declare a hook before requests that has nothing to do but where `is_needed(endpoint, method)`.
+
+    Asked once for each endpoint and method, so nothing else of a request may matter.
+    """
+
+    def declare(hook: Hook) -> Hook:
+        hook.is_needed = is_needed  # type: ignore[attr-defined]
+        return hook
+
+    return declare
 
 
 @lru_cache(256)
@@ -43,10 +60,32 @@ class App(Flask):
     def __init__(self, import_name: str, **options: Any):
         super().__init__(import_name, **options)
         self.session_interface = LazySessions()
+        self._hooks: dict[tuple[str, str], list[Hook]] = {}
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Flask asks this for every view and hook of a request; none of ours is a coroutine."""
         return func
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Flask's, without the hooks that are not needed here."""
+        request = request_ctx.request
+        endpoint, method = request.endpoint, request.method
+        if endpoint is None or self.url_value_preprocessors:
+            return super().preprocess_request()
+        hooks = self._hooks.get((endpoint, method))
+        if hooks is None:
+            of_all: list[Any] = [
+                hook
+                for name in (None, *reversed(request.blueprints))
+                for hook in self.before_request_funcs.get(name, ())
+            ]
+            hooks = [hook for hook in of_all if _is_needed(hook, endpoint, method)]
+            self._hooks[endpoint, method] = hooks
+        for hook in hooks:
+            answer = hook()
+            if answer is not None:
+                return answer
+        return None
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """What Flask makes for each request, without asking anew what a host means: here paths tell routes apart."""
@@ -72,6 +111,10 @@ class App(Flask):
             environ["REQUEST_METHOD"],
             request.query_string.decode(errors="replace") if request.query_string else "",
         )
+
+
+def _is_needed(hook: Any, endpoint: str, method: str) -> bool:
+    return getattr(hook, "is_needed", lambda *_: True)(endpoint, method)
 
 
 class Ready(Response):

@@ -10,6 +10,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from libs.guard.keyring import derive
 from libs.people import access, sessions
 from libs.settings import Settings
+from libs.web.app import needed_where
 from libs.web.headers import allow_form_target
 from libs.web.problems import problem_response
 from libs.web.redirects import own_path
@@ -57,6 +58,7 @@ def init_csrf(app: Flask, settings: Settings) -> None:
     app.before_request_funcs[None].pop()
 
     @app.before_request
+    @needed_where(lambda endpoint, method: method not in SAFE_METHODS and not _is_protocol(app, endpoint))
     def _check() -> ResponseReturnValue | None:
         if request.method in SAFE_METHODS or request.endpoint is None or is_exempt(app, request.endpoint):
             return None
@@ -77,8 +79,12 @@ def init_csrf(app: Flask, settings: Settings) -> None:
 
 def is_exempt(app: Flask, endpoint: str) -> bool:
     """Free of CSRF: what clients send by the protocol, and APIs where a cookie never authenticates."""
+    return _is_protocol(app, endpoint) or request.path.startswith("/api/")
+
+
+def _is_protocol(app: Flask, endpoint: str) -> bool:
     declared = access.declared_access(app, endpoint)
-    return (declared is not None and declared.kind == "protocol") or request.path.startswith("/api/")
+    return declared is not None and declared.kind == "protocol"
 
 
 def is_same_origin(settings: Settings) -> bool:

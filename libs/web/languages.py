@@ -6,6 +6,7 @@ from flask import Flask, request, session
 from flask_babel import Babel, get_locale
 
 from libs.people import sessions
+from libs.web.app import needed_where
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
 DEFAULT = "en"
@@ -68,6 +69,7 @@ def init_languages(app: Flask, translations: Path | None) -> None:
     Babel(app, locale_selector=choose_language)
 
     @app.before_request
+    @needed_where(lambda _, method: method == "GET")
     def _remember_choice() -> None:
         if request.method == "GET" and request.query_string:
             chosen = supported(request.args.get("language"))

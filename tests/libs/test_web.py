@@ -8,7 +8,7 @@ import pytest
 from flask import Flask, Response, request, url_for
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from libs.web.app import App, Ready
+from libs.web.app import App, Ready, needed_where
 from libs.web.client_address import parse_address
 from libs.web.redirects import safe_path
 from tests.pages import Browser
@@ -236,4 +236,38 @@ def test_a_ready_answer_can_still_be_changed() -> None:
         "400 BAD REQUEST",
         "Origin",
         "5",
+    )
+
+
+def test_hooks_run_in_order_and_only_where_they_are_needed() -> None:
+    app, ran = App("sample"), []
+
+    def hook(name: str, answer: str | None = None) -> Callable[[], str | None]:
+        def run() -> str | None:
+            ran.append(name)
+            return answer
+
+        return run
+
+    app.before_request(hook("always"))
+    app.before_request(needed_where(lambda _, method: method == "POST")(hook("of POST")))
+    app.before_request(needed_where(lambda endpoint, _: endpoint == "other")(hook("of other", "refused")))
+    app.before_request(hook("last"))
+    for endpoint in ("page", "other"):
+        app.add_url_rule(f"/{endpoint}", endpoint, lambda: "served", methods=["GET", "POST"])
+    browser = app.test_client()
+    for _ in range(2):
+        for method, path, body, hooks in (
+            ("GET", "/page", "served", ["always", "last"]),
+            ("POST", "/page", "served", ["always", "of POST", "last"]),
+            ("GET", "/other", "refused", ["always", "of other"]),
+            ("POST", "/other", "refused", ["always", "of POST", "of other"]),
+        ):
+            ran.clear()
+            assert browser.open(path, method=method).text == body
+            assert ran == hooks
+    ran.clear()
+    browser.get("/none")
+    assert ran == ["always", "of POST", "of other"], (
+        "where there is no endpoint every hook decides for itself"
     )

@@ -6,6 +6,7 @@ The authorization endpoint and pages are none of these: browsers are sent there,
 from flask import Flask, Request, Response
 from flask import request as flask_request
 
+from libs.web.app import needed_where
 from services.oidc.flows.clients.origins import is_known_origin
 
 OPEN = frozenset(
@@ -27,6 +28,7 @@ def init_cors(app: Flask) -> None:
     """Answer preflights, and say on every answer who may read it."""
 
     @app.before_request
+    @needed_where(lambda _, method: method == "OPTIONS")
     def _preflight() -> Response | None:
         request = _present()
         if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
