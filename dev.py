@@ -270,22 +270,23 @@ def _pytest(marks: str, *arguments: str, processes: int = 1) -> int:
 
 @contextlib.contextmanager
 def _test_servers() -> Iterator[None]:
-    """Private PostgreSQL and Redis unless TEST_DATABASE_URL and TEST_REDIS_URL name others."""
-    from gateway.servers import Postgres, Redis
+    """A private PostgreSQL unless TEST_DATABASE_URL names another.
+
+    Each process of the tests starts a Redis of its own, since some of them fill it, empty it or cut its connections;
+    the first one takes that of TEST_REDIS_URL when it is named.
+    """
+    from gateway.servers import Postgres, find_redis
 
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="id-test-")))
-        postgres, redis = "the PostgreSQL of TEST_DATABASE_URL", "the Redis of TEST_REDIS_URL"
+        postgres, redis = "the PostgreSQL of TEST_DATABASE_URL", str(find_redis(embedded=False))
         if not os.environ.get("TEST_DATABASE_URL"):
             database = Postgres(folder / "postgres", durable=False)
             stack.callback(database.stop)
             os.environ["TEST_DATABASE_URL"] = database.start(embedded=False).url("postgres")
             postgres = str(database.binaries)
-        if not os.environ.get("TEST_REDIS_URL"):
-            cache = Redis(folder / "redis", durable=False)
-            stack.callback(cache.stop)
-            os.environ["TEST_REDIS_URL"] = cache.start(embedded=False).url()
-            redis = str(cache.binaries)
+        if os.environ.get("TEST_REDIS_URL"):
+            redis += ", and the Redis of TEST_REDIS_URL"
         servers = f"Servers of this run: {postgres} and {redis}."
         print(servers, flush=True)
         yield

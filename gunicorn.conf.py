@@ -10,7 +10,7 @@ from gunicorn.glogging import Logger
 
 # Since 25.1 gunicorn opens a control socket in HOME, which a second gunicorn of the machine would fight for.
 control_socket_disable = True
-worker_class = "gthread"
+worker_class = "libs.web.worker.Worker"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 threads = int(os.environ.get("WEB_THREADS") or 8)
 # Longer than nginx keeps its idle connections, so that nginx never writes into one that is being closed here.

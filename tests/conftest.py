@@ -78,9 +78,14 @@ def worker_number(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """URLs of PostgreSQL (an administrator's) and Redis; private ones are started where none are named."""
+def servers(tmp_path_factory: pytest.TempPathFactory, worker_number: int) -> Iterator[dict[str, str]]:
+    """URLs of PostgreSQL (an administrator's) and Redis; private ones are started where none are named.
+
+    Some tests fill Redis, empty it or cut its connections: no two processes of a parallel run share one.
+    """
     urls = {name: os.environ.get(f"TEST_{name}_URL", "") for name in ("DATABASE", "REDIS")}
+    if worker_number:
+        urls["REDIS"] = ""
     if all(urls.values()):
         yield urls
         return
@@ -100,22 +105,20 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def environment(servers: dict[str, str], worker_number: int) -> Iterator[dict[str, str]]:
+def environment(servers: dict[str, str]) -> Iterator[dict[str, str]]:
     """Settings of a development suite on databases of this run's own; set as the process's environment."""
     run = f"test_{os.getpid()}_{secrets.token_hex(3)}"
     admin = sa.create_engine(
         servers["DATABASE"].replace("postgresql://", "postgresql+psycopg2://", 1),
         isolation_level="AUTOCOMMIT",
     )
-    redis_url = urlsplit(servers["REDIS"])
-    number = int(redis_url.path.strip("/") or 0) + worker_number
     settings = {
         "ID_ENV": "development",
         "PUBLIC_URL": ORIGIN,
         "SECRET_KEY": secrets.token_urlsafe(48),
         "DATA_ENCRYPTION_KEYS": _key("data1"),
         "EVENT_ENCRYPTION_KEYS": _key("event1"),
-        "REDIS_URL": redis_url._replace(path=f"/{number}").geturl(),
+        "REDIS_URL": servers["REDIS"],
         "MAIL_FROM": "UpdSpace ID <id@updspace.test>",
         "LOG_LEVEL": "INFO",
         # Thousands of passwords are hashed here, as cheaply as argon2 goes; usual_hashing is for tests of the cost.

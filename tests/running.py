@@ -1,5 +1,6 @@
 """`make run` as a person starts it: a launcher process on ports and a data folder of its own."""
 
+import contextlib
 import os
 import queue
 import signal
@@ -163,9 +164,10 @@ def wait_until(condition: Any, seconds: float = 60) -> None:
 
 def descendants(pid: int) -> list[int]:
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += [int(child), *descendants(int(child))]
+    with contextlib.suppress(OSError):  # it may end while it is looked at
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in task.read_text().split():
+                found += [int(child), *descendants(int(child))]
     return found
 
 

@@ -4,7 +4,7 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from libs.settings import Settings
 
 _correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 _service: ContextVar[str | None] = ContextVar("service", default=None)
+_waiting: ContextVar[list[str] | None] = ContextVar("waiting", default=None)
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 
 # A name that says its value is a secret. Ids of secrets (key ids, session ids) are not.
@@ -100,15 +101,27 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(name)
 
 
+def let_lines_wait() -> None:
+    """From here on records that wait for their request's own do so in this context, until write_waiting()."""
+    _waiting.set([])
+
+
+def write_waiting() -> None:
+    """Write what waited and was not taken along by a later record."""
+    if (waiting := _waiting.get()) and _current.handler is not None:
+        _current.handler.write_lines(waiting)
+    _waiting.set(None)
+
+
 class Frequent:
     """Records that come with every request: written as every other, without the machinery that makes those.
 
     Their fields are known beforehand: texts, numbers and None, under names that say no secret. What the texts hold is
-    redacted as ever.
+    redacted as ever. One that `waits` goes out in one write with its request's own record, which follows at once.
     """
 
-    def __init__(self, name: str, event: str):
-        self.name, self.event = name, event
+    def __init__(self, name: str, event: str, *, waits: bool = False):
+        self.name, self.event, self._waits = name, event, waits
         self._log, self._levels = get_logger(name), logging.getLogger(name)
         self._middle = f'"event": "{event}", "level": "info", "logger": "{name}", "timestamp": "'
 
@@ -118,11 +131,16 @@ class Frequent:
             self._log.info(self.event, **fields)
         elif self._levels.isEnabledFor(logging.INFO):
             told = "".join([f'"{name}": {_in_json(value)}, ' for name, value in fields.items()])
-            handler.write_line(
+            waiting = _waiting.get()
+            lines = waiting if waiting is not None else []
+            lines.append(
                 f'{{{told}{self._middle}{datetime.now(UTC).isoformat()[:-6]}Z", '
                 f'"service": {_quoted(_service.get() or _current.service)}, '
                 f'"correlation_id": {_in_json(_correlation_id.get())}}}'
             )
+            if not self._waits or waiting is None:
+                handler.write_lines(lines)
+                lines.clear()
 
 
 def _in_json(value: str | float | None) -> str:
@@ -139,10 +157,10 @@ def _text_in_json(value: str) -> str:
 class _Lines(logging.StreamHandler[Any]):
     """Writes records, and lines that are finished already, each whole."""
 
-    def write_line(self, line: str) -> None:
+    def write_lines(self, lines: Sequence[str]) -> None:
         self.acquire()
         try:
-            self.stream.write(line + "\n")
+            self.stream.write("\n".join([*lines, ""]))
             self.stream.flush()
         except Exception:  # noqa: S110  as logging has it: a log that cannot be written fails nobody's request
             pass
@@ -166,7 +184,7 @@ _current = _Current()
 def _writer(level: int) -> Callable[["_Logger", str], None]:
     def write(self: "_Logger", line: str) -> None:
         if _current.handler is not None and self.levels.isEnabledFor(level):
-            _current.handler.write_line(line)
+            _current.handler.write_lines((line,))
 
     return write
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from libs.audit import set_actor
-from libs.observe.logs import Frequent, set_correlation_id, set_service
+from libs.observe.logs import Frequent, let_lines_wait, set_correlation_id, set_service, write_waiting
 from libs.observe.metrics import Metrics
 
 _log = Frequent("libs.request", "request")
@@ -23,6 +23,7 @@ class Requests:
         set_service(self.metrics.service)
         set_actor("anonymous")
         correlation_id = set_correlation_id(environ.get("HTTP_X_REQUEST_ID"))
+        let_lines_wait()
         began = time.perf_counter()
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
@@ -31,7 +32,10 @@ class Requests:
             self._note(environ, int(status[:3]), time.perf_counter() - began)
             return start_response(status, headers, *exc_info)
 
-        result: Iterable[bytes] = self.app(environ, start)
+        try:
+            result: Iterable[bytes] = self.app(environ, start)
+        finally:
+            write_waiting()
         return result
 
     def _note(self, environ: dict[str, Any], status: int, seconds: float) -> None:

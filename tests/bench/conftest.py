@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -120,8 +120,16 @@ class Bench:
     plain: Issuer
     rows: list[str] = field(default_factory=list)
 
-    def compare(self, candidates: Mapping[str, tuple[Worker, Sequence[Work]]]) -> dict[str, Result]:
-        """The medians of rounds in turn, so that whatever else the machine does falls on all alike."""
+    def compare(
+        self,
+        candidates: Mapping[str, tuple[Worker, Sequence[Work]]],
+        *,
+        after_each: Callable[[], None] = lambda: None,
+    ) -> dict[str, Result]:
+        """The medians of rounds in turn, so that whatever else the machine does falls on all alike.
+
+        `after_each` round something else may be measured while the workers rest.
+        """
         found: dict[str, list[Result]] = {name: [] for name in candidates}
         cpu_us: dict[str, list[float]] = {name: [] for name in candidates}
         for number in range(ROUNDS + 1):
@@ -131,6 +139,7 @@ class Bench:
                 if number:  # the first only warms up
                     found[name].append(result)
                     cpu_us[name].append((worker.cpu_s() - cpu_s) / result.count * 1e6)
+            after_each()
         medians = {
             name: Result(
                 count=sum(result.count for result in results),

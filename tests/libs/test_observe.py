@@ -1,5 +1,6 @@
 """Health, metrics, logs."""
 
+import contextvars
 import io
 import json
 import logging
@@ -14,7 +15,7 @@ from flask import Flask
 
 from libs.observe import health
 from libs.observe.health import Component, Probe, health_report
-from libs.observe.logs import Frequent, get_logger, redact
+from libs.observe.logs import Frequent, get_logger, let_lines_wait, redact, write_waiting
 from libs.observe.metrics import Metrics, World, exposition
 from libs.service import parts_of
 from tests.libs import sample
@@ -119,6 +120,31 @@ def test_frequent_records_have_the_form_of_all_others(sample_app: Flask, log_tex
     model, line = log_text().splitlines()
     assert line == json.dumps({**json.loads(model), "timestamp": json.loads(line)["timestamp"]})
     assert "hunter2" not in line
+
+
+def test_a_record_that_waits_is_written_with_its_requests_own(
+    sample_app: Flask, log_text: Callable[[], str]
+) -> None:
+    first, second = Frequent("libs.frequent", "first", waits=True), Frequent("libs.frequent", "second")
+
+    def in_a_request() -> None:
+        let_lines_wait()
+        first.info(number=1)
+        assert log_text() == ""
+        second.info()
+        first.info(number=2)
+        write_waiting()
+        write_waiting()
+
+    contextvars.copy_context().run(in_a_request)
+    first.info(number=3)  # where no request is
+    records = [json.loads(line) for line in log_text().splitlines()]
+    assert [(record["event"], record.get("number")) for record in records] == [
+        ("first", 1),
+        ("second", None),
+        ("first", 2),
+        ("first", 3),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from services.oidc.routes.machine_errors import answer_in_json, refuse_other_met
 bp = Blueprint("token", __name__)
 answer_in_json(bp)
 log = get_logger("OIDC.token")
-issued = Frequent("OIDC.token", "token_issued")
+issued = Frequent("OIDC.token", "token_issued", waits=True)
 
 
 @bp.post("/oauth2/token", provide_automatic_options=False)
