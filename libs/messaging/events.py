@@ -214,6 +214,21 @@ class MailRequested(Event):
     expires_at: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class MailEnded(Event):
+    """A mail will not arrive: `outcome` is `failed`, `suppressed` or `too_late` (the link in it had died first).
+
+    It goes to the one service that asked for the mail, which may make a new one.
+    """
+
+    NAME = "notification.mail_ended.v1"
+    SUBSCRIBERS = ("onboarding",)
+
+    template: str
+    deduplication_key: str
+    outcome: str
+
+
 EVENTS: dict[str, type[Event]] = {
     event.NAME: event
     for event in (
@@ -229,6 +244,7 @@ EVENTS: dict[str, type[Event]] = {
         KeysChanged,
         SignInThreatened,
         MailRequested,
+        MailEnded,
     )
 }
 

@@ -77,8 +77,12 @@ class Outbox:
 
     # -- in the flow -----------------------------------------------------------------------------------------
 
-    def record(self, event: Event) -> uuid.UUID:
-        """Add the event to the transaction under way; the relay is woken once it is committed."""
+    def record(self, event: Event, *, to: str | None = None) -> uuid.UUID:
+        """Add the event to the transaction under way; the relay is woken once it is committed.
+
+        `to` is the one of its subscribers whom it concerns; without it all of them are told.
+        """
+        assert to is None or to in event.SUBSCRIBERS, f"{to} does not subscribe to {event.NAME}"
         assert self._keys is not None, "the outbox is not bound to an app"
         event_id = uuid7()
         now = utcnow()
@@ -95,7 +99,7 @@ class Outbox:
             self.deliveries.insert(),
             [
                 {"event_id": event_id, "subscriber": subscriber, "state": "pending", "next_attempt_at": now}
-                for subscriber in event.SUBSCRIBERS
+                for subscriber in ((to,) if to else event.SUBSCRIBERS)
             ],
         )
         self.db.after_commit(self.wake)

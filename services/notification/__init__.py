@@ -10,7 +10,7 @@ from services.notification.cli import COMMANDS
 from services.notification.consumers import HANDLERS
 from services.notification.extensions import limiter, stores
 from services.notification.flows import delivery, messages
-from services.notification.models import RESULTS
+from services.notification.models import RESULTS, WAITING
 from services.notification.routes import mailbox as mailbox_pages
 from services.notification.routes import messages as message_pages
 from services.notification.settings import NotificationSettings
@@ -27,7 +27,7 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
             return delivery.mail_health()
 
     def gauges() -> GaugeSamples:
-        depth = messages.count("queued", "sending")
+        depth = messages.count(*WAITING)
         yield "id_queue_depth", "Tasks that wait in a queue", {"queue": "mail"}, depth
 
     app = create_service(
@@ -41,7 +41,7 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
         commands=COMMANDS,
         checks={"email": email},
         gauges=gauges,
-        waiting=lambda: {"messages": messages.count("failed")},
+        waiting=lambda: {"messages": messages.count("failed", "parked")},
     )
     for result in RESULTS[:-1]:
         parts_of(app).metrics.emails_sent.labels(result=result)

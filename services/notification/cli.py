@@ -50,7 +50,7 @@ def show_message(message_id: uuid.UUID, as_json: bool) -> None:
         "deduplication_key": message.deduplication_key,
         "expires_at": message.expires_at,
         "sent_at": message.sent_at,
-        "next_attempt_at": message.due_at if message.state == "queued" else None,
+        "next_attempt_at": message.due_at if message.state in ("queued", "deferred") else None,
         "correlation_id": message.correlation_id,
     }
     if as_json:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from libs.audit import current_actor
 from libs.messaging.events import (
     DataRequested,
     Event,
@@ -23,6 +24,7 @@ def handle_mail_requested(event: MailRequested) -> None:
         context=event.context,
         deduplication_key=event.deduplication_key,
         expires_at=event.expires_at,
+        asked_by=current_actor().removeprefix("event:"),
     )
 
 

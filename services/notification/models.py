@@ -9,12 +9,16 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from libs.database import Timestamp, utcnow, uuid7
 from services.notification.extensions import db
 
-STATES = ("queued", "sending", "sent", "failed")
+STATES = ("queued", "sending", "sent", "deferred", "failed", "parked", "suppressed")
 """What a message can be; flows/lifecycle.py holds the ways between them."""
+WAITING = ("queued", "sending", "deferred")
+"""What goes on by itself."""
+SUPPRESSION_REASONS = ("refused", "bounced", "complained")
+"""The server refused the address for good; a report said that it does not exist; its owner calls our mail unwanted."""
 RESULTS = ("sent", "deferred", "unreachable", "refused", "unwritable", "lost")
 """How an attempt ended. `deferred`: the server wants it later; `unreachable`: the server could not be used;
 `refused` for good; `unwritable`: no mail could be made; `lost`: its worker died, and nobody knows more."""
-_WAITS = "state IN ('queued', 'sending')"
+_WAITS = "state IN ('queued', 'sending', 'deferred')"
 
 
 def _one_of(column: str, words: tuple[str, ...]) -> str:
@@ -51,6 +55,8 @@ class Message(db.Model):  # type: ignore[name-defined]
     """The number of the newest attempt; whoever holds that number holds the lease."""
     sent_at: Mapped[datetime | None] = mapped_column(Timestamp)
     correlation_id: Mapped[str | None] = mapped_column(sa.Text)
+    asked_by: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
+    """The service that asked for it, and is told when it will not arrive; empty for what an earlier release took."""
 
     attempts: Mapped[list["Attempt"]] = relationship(
         order_by="Attempt.number", lazy="raise", cascade="all, delete-orphan", passive_deletes=True
@@ -63,6 +69,9 @@ class Message(db.Model):  # type: ignore[name-defined]
         sa.Index("ix_messages_state_id", "state", "id"),
         # Whoever asks for their data, or goes, is known here by address.
         sa.Index("ix_messages_recipient", sa.func.lower(sa.column("recipient"))),
+        # A number from the logs finds the mails that it caused.
+        sa.Index("ix_messages_correlation_id", "correlation_id"),
+        sa.Index("ix_messages_template_id", "template", "id"),
     )
 
 
@@ -82,6 +91,21 @@ class Attempt(db.Model):  # type: ignore[name-defined]
     """What the server said, shortened, without links; or what kept us from hearing it."""
 
     __table_args__ = (sa.CheckConstraint(_one_of("result", RESULTS), name="result"),)
+
+
+class Suppression(db.Model):  # type: ignore[name-defined]
+    """An address that is written to no more, but for its security; until staff lift it."""
+
+    __tablename__ = "suppressions"
+
+    email: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    """Folded as flows/recipients.py does it."""
+    reason: Mapped[str] = mapped_column(sa.Text)
+    detail: Mapped[str] = mapped_column(sa.Text, default="")
+    """What the server or the report said, shortened."""
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow, index=True)
+
+    __table_args__ = (sa.CheckConstraint(_one_of("reason", SUPPRESSION_REASONS), name="reason"),)
 
 
 class Recipient(db.Model):  # type: ignore[name-defined]

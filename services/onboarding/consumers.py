@@ -7,12 +7,13 @@ from libs.messaging.events import (
     DataRequested,
     Event,
     KeysChanged,
+    MailEnded,
     UserChanged,
     UserErased,
 )
 from libs.messaging.inbox import Handler
 from services.onboarding.extensions import issuer_keys
-from services.onboarding.flows import activation, data_download, erasure, people
+from services.onboarding.flows import activation, data_download, erasure, mail, people
 
 
 def handle_opened(event: AccountOpened) -> None:
@@ -24,6 +25,7 @@ def handle_user_changed(event: UserChanged) -> None:
         sub=event.sub,
         version=event.version,
         name=str(event.claims.get("name") or ""),
+        email=str(event.claims.get("email") or ""),
         roles=event.roles,
         status=event.status,
         locale=event.locale,
@@ -38,6 +40,10 @@ def handle_user_erased(event: UserErased) -> None:
     erasure.erase(sub=event.sub, emails=event.emails, left=event.left)
 
 
+def handle_mail_ended(event: MailEnded) -> None:
+    mail.note_ended(template=event.template, deduplication_key=event.deduplication_key, outcome=event.outcome)
+
+
 def remember_issuer_keys(event: KeysChanged) -> None:
     """Access tokens at our API are verified with these."""
     issuer_keys.remember(version=event.version, jwks=event.jwks)
@@ -49,4 +55,5 @@ HANDLERS: dict[type[Event], Handler] = {
     DataRequested: handle_data_requested,
     UserErased: handle_user_erased,
     KeysChanged: remember_issuer_keys,
+    MailEnded: handle_mail_ended,
 }

@@ -21,7 +21,7 @@ LIBS = {
     "people.access", "people.bearer", "people.denials", "people.handover", "people.sessions",
     "web.api.blueprint", "web.api.document", "web.api.pages", "web.api.shapes", "web.api.states",
     "web.app", "web.client_address", "web.csrf", "web.headers", "web.languages", "web.pages", "web.problems",
-    "web.redirects",
+    "web.redirects", "web.worker",
 }  # fmt: skip
 """A module joins when a service needs it today, a second one will by an open issue, and one sentence says why."""
 

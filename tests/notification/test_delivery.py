@@ -88,10 +88,10 @@ def test_a_passing_refusal_waits_and_then_arrives_once(mail_app: Flask, sink: Si
     message = ask(mail_app)
     sink.tell(recipients={message.recipient: "450 4.2.0 Greylisted, come again"})
     waiting = deliver(mail_app, message)
-    assert waiting.state == "queued"
+    assert waiting.state == "deferred"
     assert waiting.due_at > utcnow() + timedelta(seconds=3)
     sink.accept()
-    assert deliver(mail_app, message).state == "queued", "it is not due yet"
+    assert deliver(mail_app, message).state == "deferred", "it is not due yet"
     assert sink.mails == []
     make_due(mail_app, message)
     sent = deliver(mail_app, message)
@@ -117,7 +117,7 @@ def test_a_server_in_trouble_gets_the_mail_later(
     message = ask(mail_app)
     sink.tell(**behaviour)
     waiting = deliver(mail_app, message)
-    assert (waiting.state, results(waiting)) == ("queued", [result])
+    assert (waiting.state, results(waiting)) == ("deferred", [result])
     assert waiting.attempts[0].answer == words
     sink.accept()
     make_due(mail_app, message)
@@ -132,7 +132,7 @@ def test_a_server_that_drips_is_cut_off(mail_app: Flask, sink: Sink, monkeypatch
     message = ask(mail_app)
     sink.tell(hang="drip")
     waiting = deliver(mail_app, message)
-    assert waiting.state == "queued"
+    assert waiting.state == "deferred"
     assert waiting.attempts[0].duration_ms is not None
     assert waiting.attempts[0].duration_ms < 3000
 
@@ -165,12 +165,12 @@ def test_waits_double_up_to_a_limit_and_differ() -> None:
     assert sum(crowd[0] for crowd in waits) > 20 * 3600, "it goes on for about a day"
 
 
-def test_after_too_many_tries_a_message_failed(mail_app: Flask, sink: Sink) -> None:
+def test_after_too_many_tries_a_message_is_parked(mail_app: Flask, sink: Sink) -> None:
     message = ask(mail_app)
     sink.refuse()
     update(mail_app, message, tries=lifecycle.MOST_TRIES - 1)
     failed = deliver(mail_app, message)
-    assert (failed.state, failed.reason) == ("failed", "too_many_tries")
+    assert (failed.state, failed.reason) == ("parked", "too_many_tries")
 
 
 def test_a_message_that_kills_its_workers_ends_too(mail_app: Flask) -> None:
@@ -197,7 +197,7 @@ def test_trouble_between_the_server_and_us_refuses_no_mail(
     port = parts_of(mail_app).settings.smtp_server.port
     with_settings(mail_app, monkeypatch, SMTP_URL=f"smtp+starttls://127.0.0.1:{port}")
     message = deliver(mail_app, ask(mail_app))
-    assert (message.state, results(message)) == ("queued", ["unreachable"])
+    assert (message.state, results(message)) == ("deferred", ["unreachable"])
     assert sink.mails == []
 
 
@@ -207,7 +207,7 @@ def test_trouble_between_the_server_and_us_refuses_no_mail(
 )
 def test_what_is_no_address_gets_no_mail(mail_app: Flask, sink: Sink, recipient: str) -> None:
     failed = deliver(mail_app, ask(mail_app, recipient=recipient))
-    assert (failed.state, failed.reason) == ("failed", "unwritable")
+    assert (failed.state, failed.reason) == ("parked", "unwritable")
     assert sink.mails == []
 
 
@@ -248,7 +248,7 @@ def test_a_poison_message_blocks_nobody(mail_app: Flask, sink: Sink, monkeypatch
     monkeypatch.setattr(delivery, "write", write)
     work(mail_app)
     waiting = fresh(mail_app, poison)
-    assert (waiting.state, waiting.attempts[0].answer) == ("queued", "A fault of ours: RuntimeError.")
+    assert (waiting.state, waiting.attempts[0].answer) == ("deferred", "A fault of ours: RuntimeError.")
     assert len(sink.to(good.recipient)) == 1
 
 
@@ -260,7 +260,7 @@ def test_a_message_whose_key_is_gone_is_shown_to_staff(
     message = ask(mail_app)
     monkeypatch.setattr(parts_of(mail_app), "data_keys", KeyRing({"other": b"k" * 32}))
     failed = deliver(mail_app, message)
-    assert (failed.state, failed.reason) == ("failed", "unwritable")
+    assert (failed.state, failed.reason) == ("parked", "unwritable")
     assert failed.sealed_context is not None, "with the key back, it can be tried again"
 
 
@@ -402,5 +402,5 @@ def test_mail_leaves_encrypted_and_signed_in(
         assert message.state == "sent", message.attempts[0].answer
         sink.user = ("suite", "another word")
         refused = deliver(app, ask(app))
-        assert refused.state == "queued"
+        assert refused.state == "deferred"
         assert (refused.attempts[0].answer or "").startswith("535")

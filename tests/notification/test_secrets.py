@@ -97,4 +97,4 @@ def test_a_fault_of_ours_logs_no_content(
     assert marker not in log_text()
     monkeypatch.undo()
     make_due(mail_app, message)
-    assert fresh(mail_app, message).state == "queued"
+    assert fresh(mail_app, message).state == "deferred"

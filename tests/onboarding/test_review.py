@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from libs.service import parts_of
+from services.onboarding.models import STATES
 from tests.conftest import run_command, sign_in_copy
 from tests.onboarding import steps
 from tests.pages import ORIGIN, Browser
@@ -268,7 +269,7 @@ def test_staff_see_how_many_wait_and_dashboards_how_many_there_are(onboarding_ap
         return samples, count
 
     before, waiting = world()
-    assert set(before) == {"submitted", "confirmed", "approved", "rejected", "activated"}
+    assert set(before) == set(STATES)
     email = steps.apply(onboarding_app)
     assert world()[0]["submitted"] == before["submitted"] + 1
     assert world()[1] == waiting + 1

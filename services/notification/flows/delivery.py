@@ -20,7 +20,7 @@ from services.notification.extensions import db, tasks
 from services.notification.flows import lifecycle, mailbox, messages, recipients
 from services.notification.letters import UnknownTemplate, letter_of
 from services.notification.letters.letter import UnusableContext
-from services.notification.models import Attempt, Message
+from services.notification.models import WAITING, Attempt, Message
 from services.notification.transport import Outcome, hand_over
 from services.notification.writing import Mail, envelope, write
 
@@ -120,7 +120,7 @@ def mail_health() -> Component:
 def _due_ids(now: datetime) -> Sequence[uuid.UUID]:
     return db.session.scalars(
         sa.select(Message.id)
-        .where(Message.state.in_(("queued", "sending")), Message.due_at <= now)
+        .where(Message.state.in_(WAITING), Message.due_at <= now)
         .order_by(Message.due_at)
         .limit(SWEEP_BATCH)
     ).all()
@@ -134,7 +134,7 @@ def _take(message_id: uuid.UUID) -> Lease | None:
             sa.select(Message)
             .where(
                 Message.id == message_id,
-                Message.state.in_(("queued", "sending")),
+                Message.state.in_(WAITING),
                 Message.due_at <= now,
             )
             .with_for_update(skip_locked=True)
@@ -176,7 +176,7 @@ def _note_lost_attempt(message: Message) -> None:
 
 
 def _give_up(message: Message, reason: str) -> None:
-    lifecycle.fail(message, reason)
+    lifecycle.end(message, reason)
     log.warning("mail_failed", message_id=str(message.id), template=message.template, reason=reason)
 
 
@@ -237,7 +237,7 @@ def _settle(lease: Lease, outcome: Outcome, *, duration_ms: int) -> None:
         elif holds and outcome.result in FAILS:
             lifecycle.put_back(message, now=now)
         elif holds:
-            lifecycle.fail(message, outcome.result)
+            lifecycle.end(message, outcome.result)
         state = message.state
     parts_of(current_app).metrics.emails_sent.labels(result=outcome.result).inc()
     record = log.info if outcome.result == "sent" else log.warning

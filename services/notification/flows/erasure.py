@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 from libs.database import utcnow
 from libs.observe.logs import get_logger
 from services.notification.extensions import audit, db
-from services.notification.flows import recipients
-from services.notification.models import Attempt, Erasure, Message
+from services.notification.flows import lifecycle, recipients
+from services.notification.models import WAITING, Attempt, Erasure, Message
 
 log = get_logger("notification.erasure")
 
@@ -69,7 +69,7 @@ def _theirs(erasure: Erasure) -> list[sa.ColumnElement[bool]]:
 
 
 def _still_waits(erasure: Erasure) -> bool:
-    waiting = sa.select(Message.id).where(*_theirs(erasure), Message.state.in_(("queued", "sending")))
+    waiting = sa.select(Message.id).where(*_theirs(erasure), Message.state.in_(WAITING))
     return db.session.scalar(waiting.limit(1)) is not None
 
 
@@ -77,7 +77,7 @@ def _forget_messages(erasure: Erasure) -> int:
     """What is over of theirs, a batch."""
     over = (
         sa.select(Message.id)
-        .where(*_theirs(erasure), Message.state.in_(("sent", "failed")))
+        .where(*_theirs(erasure), Message.state.in_(("sent", *lifecycle.STANDS)))
         .limit(MESSAGES_PER_BATCH)
         .with_for_update(skip_locked=True)
     )

@@ -1,9 +1,13 @@
 """The life of a message: every state it can reach, every way there, and nothing else sets a state.
 
     queued ──► sending ──► sent
-      ▲ ▲         │ │
-      │ └─────────┘ └────► failed      a passing answer: back to queued, due later
-      └───────────────────────┘        staff try again
+      ▲        ▲     │
+      │        │     ├──► deferred      a passing answer: due again later, and then leased like a queued one
+      │        └─────┼────────┘
+      │              ├──► failed        refused for good, or too late
+      │              └──► parked        no mail could be made of it, or a day of tries was in vain: staff are asked
+      └── staff try again ── failed, parked, suppressed
+    queued, deferred ──► suppressed     its address is written to no more
 
 `sending` is leased: when the lease runs out its worker is taken for dead and the next one takes over.
 """
@@ -14,12 +18,17 @@ from datetime import datetime, timedelta
 from services.notification.models import Attempt, Message
 
 MOVES = {
-    "queued": {"sending", "sent", "failed"},
-    "sending": {"sending", "sent", "queued", "failed"},
+    "queued": {"sending", "sent", "failed", "parked", "suppressed"},
+    "deferred": {"sending", "sent", "failed", "parked", "suppressed"},
+    "sending": {"sending", "sent", "deferred", "failed", "parked", "suppressed"},
     # A worker that was taken for dead may still report that the server has the mail.
     "failed": {"queued", "sent"},
+    "parked": {"queued", "sent"},
+    "suppressed": {"queued"},
     "sent": set(),
 }
+STANDS = ("failed", "parked", "suppressed")
+"""Where nothing more happens by itself."""
 LEASE = timedelta(minutes=2)
 """Longer than any conversation with a server may last."""
 FIRST_WAIT = timedelta(seconds=5)
@@ -27,7 +36,8 @@ LONGEST_WAIT = timedelta(minutes=15)
 MOST_TRIES = 100
 """With the waits between them: about a day."""
 TOO_LATE, TOO_MANY_TRIES, REFUSED, UNWRITABLE = "too_late", "too_many_tries", "refused", "unwritable"
-REASONS = (TOO_LATE, TOO_MANY_TRIES, REFUSED, UNWRITABLE)
+ENDS = {TOO_LATE: "failed", REFUSED: "failed", TOO_MANY_TRIES: "parked", UNWRITABLE: "parked"}
+"""Why a message does not leave, and where it stands then."""
 
 
 class IllegalMove(Exception):
@@ -50,18 +60,17 @@ def mark_sent(message: Message, *, now: datetime) -> None:
 
 
 def put_back(message: Message, *, now: datetime) -> None:
-    """A passing failure: queued again for later, or failed when it was one too many."""
+    """A passing failure: due again later, or parked when it was one too many."""
     if message.tries >= MOST_TRIES:
-        fail(message, TOO_MANY_TRIES)
+        end(message, TOO_MANY_TRIES)
         return
-    _move(message, "queued")
+    _move(message, "deferred")
     message.due_at = now + wait_after(message.tries)
 
 
-def fail(message: Message, reason: str) -> None:
+def end(message: Message, reason: str) -> None:
     """Nothing more happens by itself. A mail whose link is dead loses its content too."""
-    assert reason in REASONS, reason
-    _move(message, "failed")
+    _move(message, ENDS[reason])
     message.reason = reason
     if reason == TOO_LATE:
         message.sealed_context = None

@@ -51,8 +51,11 @@ def request_mail(
     context: Mapping[str, Any],
     deduplication_key: str,
     expires_at: str | None = None,
+    asked_by: str = "",
 ) -> uuid.UUID | None:
     """Queue a mail, once per deduplication key. Returns its id, None when the key is known already.
+
+    `asked_by` is the service that is told when it will not arrive.
 
     Raises UnknownTemplate and UnusableContext before anything is kept.
     """
@@ -79,6 +82,7 @@ def request_mail(
                 tries=0,
                 last_attempt=0,
                 correlation_id=correlation_id(),
+                asked_by=asked_by,
             )
             .on_conflict_do_nothing(index_elements=[Message.deduplication_key])
             .returning(Message.id)
@@ -130,17 +134,17 @@ def retry(*, message_id: uuid.UUID) -> Message:
         message = session.get(Message, message_id, with_for_update=True, populate_existing=True)
         if message is None:
             raise UnknownMessage
-        if message.state != "failed":
+        if message.state not in lifecycle.STANDS:
             raise NothingToRetry
         now = utcnow()
         if lifecycle.is_too_late(message, now=now) or message.sealed_context is None:
             raise LinkExpired
-        reason = message.reason
+        before = {"state": message.state, "reason": message.reason}
         lifecycle.queue_again(message, now=now)
         audit.record(
             "message.retried",
             target=f"message:{message.id}",
-            before={"state": "failed", "reason": reason},
+            before=before,
             after={"state": "queued"},
         )
         db.after_commit(lambda: tasks.send("deliver", str(message_id)))

@@ -17,7 +17,10 @@ STATE_WORDS = {
     "queued": lazy_gettext("Waiting"),
     "sending": lazy_gettext("On its way"),
     "sent": lazy_gettext("Sent"),
+    "deferred": lazy_gettext("Waiting for another try"),
     "failed": lazy_gettext("Failed"),
+    "parked": lazy_gettext("Parked"),
+    "suppressed": lazy_gettext("Suppressed"),
 }
 REASON_WORDS = {
     lifecycle.TOO_LATE: lazy_gettext("Too late: the link in it expired before it could leave"),
@@ -114,7 +117,7 @@ def retry(message_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _may_retry(found: messages.Message) -> bool:
-    return found.state == "failed" and found.sealed_context is not None
+    return found.state in lifecycle.STANDS and found.sealed_context is not None
 
 
 def _uuid(text: str | None) -> uuid.UUID | None:

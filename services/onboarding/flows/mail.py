@@ -1,12 +1,13 @@
 """What applicants are mailed; each request is part of the transaction that has its cause."""
 
+import uuid
 from typing import Any
 
 from libs.database import utcnow
 from libs.messaging.events import MailRequested
-from services.onboarding.extensions import outbox
-from services.onboarding.flows import links
-from services.onboarding.models import Application
+from services.onboarding.extensions import audit, db, outbox
+from services.onboarding.flows import links, states
+from services.onboarding.models import OPEN, Application
 
 
 def ask_to_confirm(application: Application) -> None:
@@ -27,10 +28,35 @@ def tell_rejected(application: Application) -> None:
     _send(application, "application_rejected", f"rejected:{application.id}", {"reason": application.reason})
 
 
+def note_ended(*, template: str, deduplication_key: str, outcome: str) -> None:
+    """A mail will not arrive. One whose link had died first is made anew, if it is still waited for.
+
+    `outcome` is a word of MailEnded. Told late, it says nothing about an application that is decided otherwise or gone.
+    """
+    kind, _, rest = deduplication_key.partition(":")
+    with db.transaction():
+        try:
+            application = states.get_locked(uuid.UUID(rest.partition(":")[0]))
+        except (ValueError, states.NoSuchApplication):
+            return
+        application.mail_trouble = outcome
+        audit.record(
+            "application.mail_ended",
+            target=states.target(application.id),
+            after={"template": template, "outcome": outcome},
+        )
+        if outcome != "too_late":
+            return
+        if kind == "confirm" and application.confirmed_at is None and application.state in OPEN:
+            ask_to_confirm(application)
+        elif kind == "activation" and application.state == "approved":
+            send_activation_link(application)
+
+
 def _send(
     application: Application, template: str, key: str, context: dict[str, Any], link: links.Link | None = None
 ) -> None:
-    application.mailed_at = utcnow()
+    application.mailed_at, application.mail_trouble = utcnow(), None
     outbox.record(
         MailRequested(
             template=template,

@@ -12,9 +12,18 @@ LAST_VERSION = 2**31 - 1
 """Of the tombstone of somebody who was erased."""
 
 
-def remember_person(*, sub: str, version: int, name: str, roles: list[str], status: str, locale: str) -> None:
+def remember_person(
+    *, sub: str, version: int, name: str, email: str, roles: list[str], status: str, locale: str
+) -> None:
     """Keep a snapshot of a person; one that is not newer than what we have changes nothing."""
-    values = {"version": version, "name": name, "roles": roles, "status": status, "locale": locale}
+    values = {
+        "version": version,
+        "name": name,
+        "email": email,
+        "roles": roles,
+        "status": status,
+        "locale": locale,
+    }
     with db.transaction() as session:
         session.execute(
             insert(Person)
@@ -30,6 +39,7 @@ def bury_person(*, sub: str) -> None:
     tombstone = {
         "version": LAST_VERSION,
         "name": "",
+        "email": "",
         "roles": [],
         "status": "erased",
         "locale": "",

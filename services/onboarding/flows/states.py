@@ -1,13 +1,19 @@
 """The state machine of an application: which moves there are, and the one statement that makes them.
 
-    submitted ── confirm ──► confirmed ──┬─ approve ──► approved ── activate ──► activated
-        └──────── approve, reject ───────┴─ reject ───► rejected
+    submitted ── confirm ──► confirmed
+        │  ▲                  │  ▲
+        │  └──── release ─────┼──┘
+        └──────── claim ──────┴──► in_review ◄── take back ──┐
+        │                     │        │                     │
+        └─────────────────────┴────────┴── approve ──► approved ── activate ──► activated
+                                       └── reject ───► rejected
 
-An address may also be confirmed after the approval: the state stays `approved` and `confirmed_at` is set.
+An address may also be confirmed in review and after the approval: the state stays, and `confirmed_at` is set.
+From every open state the applicant may withdraw; what nobody goes on with expires.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,27 +23,52 @@ from flask_babel import lazy_gettext
 from libs.database import utcnow
 from libs.web.problems import Problem
 from services.onboarding.extensions import audit, db
-from services.onboarding.models import Application
+from services.onboarding.models import OPEN, UNDECIDED, Application
+
+BEFORE_REVIEW = "before review"
+"""Where a move leads back to: `confirmed`, or `submitted` while the address is not proven."""
 
 
 @dataclass(frozen=True)
 class Move:
     """A step of an application: the audit's name of it, where it leads from each state, when it was made.
 
-    `at` is the column that keeps the time; a move whose column is set is never made again.
+    `at` is the column that keeps the time; a move whose column is set is never made again, unless it is `repeatable`.
     """
 
     action: str
     leads: Mapping[str, str]
     at: str
+    repeatable: bool = False
+
+
+def _from(states: Iterable[str], to: str) -> dict[str, str]:
+    return dict.fromkeys(states, to)
 
 
 CONFIRM = Move(
-    "application.address_confirmed", {"submitted": "confirmed", "approved": "approved"}, "confirmed_at"
+    "application.address_confirmed",
+    {"submitted": "confirmed", "in_review": "in_review", "approved": "approved"},
+    "confirmed_at",
 )
-APPROVE = Move("application.approved", {"submitted": "approved", "confirmed": "approved"}, "decided_at")
-REJECT = Move("application.rejected", {"submitted": "rejected", "confirmed": "rejected"}, "decided_at")
-ACTIVATE = Move("application.activated", {"approved": "activated"}, "activated_at")
+CLAIM = Move("application.claimed", _from(UNDECIDED, "in_review"), "claimed_at", repeatable=True)
+RELEASE = Move("application.released", {"in_review": BEFORE_REVIEW}, "claimed_at", repeatable=True)
+APPROVE = Move("application.approved", _from(UNDECIDED, "approved"), "decided_at")
+REJECT = Move("application.rejected", _from(UNDECIDED, "rejected"), "decided_at")
+TAKE_BACK = Move(
+    "application.decision_taken_back",
+    _from(("approved", "rejected"), "in_review"),
+    "decided_at",
+    repeatable=True,
+)
+EXPIRE = Move("application.expired", _from(("submitted", "in_review", "approved"), "expired"), "expired_at")
+WITHDRAW = Move("application.withdrawn", _from(OPEN, "withdrawn"), "withdrawn_at")
+ACTIVATE = Move(
+    "application.activated",
+    # Whoever enrols in the minutes in which a yes is taken back has an account all the same.
+    _from(("approved", "in_review", "rejected", "expired", "withdrawn"), "activated"),
+    "activated_at",
+)
 
 
 class NotPossible(Problem):
@@ -60,10 +91,13 @@ def target(application_id: uuid.UUID) -> str:
     return f"application:{application_id}"
 
 
-def make(move: Move, application_id: uuid.UUID, **values: Any) -> Application:
+def make(
+    move: Move, application_id: uuid.UUID, *, where: sa.ColumnElement[bool] | None = None, **values: Any
+) -> Application:
     """Make the move, once: of two side by side one wins. Its audit entry is part of the transaction under way.
 
-    `values` are columns that change with it; a `reason` among them is the audit's too.
+    `where` is what must be true of the application besides its state. `values` are columns that change with it; a
+    `reason` among them is the audit's too.
 
     Raises NotPossible with the application as it stands, NoSuchApplication.
     """
@@ -79,9 +113,10 @@ def make(move: Move, application_id: uuid.UUID, **values: Any) -> Application:
             .where(
                 Application.id == was.c.id,
                 was.c.state.in_(move.leads),
-                getattr(Application, move.at).is_(None),
+                sa.true() if move.repeatable else getattr(Application, move.at).is_(None),
+                sa.true() if where is None else where,
             )
-            .values({"state": sa.case(dict(move.leads), value=was.c.state), move.at: utcnow(), **values})
+            .values({"state": _target_state(move, was.c.state), move.at: utcnow(), **values})
             .returning(Application, was.c.state.label("was")),
             execution_options={"synchronize_session": False, "populate_existing": True},
         ).one_or_none()
@@ -96,6 +131,16 @@ def make(move: Move, application_id: uuid.UUID, **values: Any) -> Application:
             reason=values.get("reason"),
         )
         return application
+
+
+def _target_state(move: Move, was: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    before_review = sa.case((Application.confirmed_at.is_(None), "submitted"), else_="confirmed")
+    return sa.case(
+        *(
+            (was == state, before_review if leads_to == BEFORE_REVIEW else sa.literal(leads_to))
+            for state, leads_to in move.leads.items()
+        )
+    )
 
 
 def get(application_id: uuid.UUID) -> Application:

@@ -19,8 +19,11 @@ bp = Blueprint("review", __name__)
 STATES = {
     "submitted": lazy_gettext("Submitted"),
     "confirmed": lazy_gettext("Address confirmed"),
+    "in_review": lazy_gettext("In review"),
     "approved": lazy_gettext("Approved"),
     "rejected": lazy_gettext("Rejected"),
+    "expired": lazy_gettext("Expired"),
+    "withdrawn": lazy_gettext("Withdrawn"),
     "activated": lazy_gettext("Activated"),
 }
 FILTERS = {"undecided": lazy_gettext("Undecided"), **STATES, "all": lazy_gettext("All")}
@@ -34,6 +37,7 @@ ACTIONS = {
     "application.rejected": lazy_gettext("Rejected"),
     "application.link_printed": lazy_gettext("Activation link made by command"),
     "application.directly_activated": lazy_gettext("Activated directly by command"),
+    "application.mail_ended": lazy_gettext("A mail did not arrive"),
     "application.activated": lazy_gettext("Account opened"),
 }
 

@@ -1,0 +1,54 @@
+"""Addresses that are written to no more, who asked for a mail, and the states between waiting and failed.
+
+Locks: messages exclusively while its check is exchanged and three indexes are made, one scan each. Safe while the
+previous release still runs: it leaves the new columns to their defaults; what a new worker deferred is taken up by new
+workers, and sooner or later there are only these.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = '0004'
+down_revision = '0003'
+branch_labels = None
+depends_on = None
+
+STATES = "state IN ('queued', 'sending', 'sent', 'deferred', 'failed', 'parked', 'suppressed')"
+STATES_BEFORE = "state IN ('queued', 'sending', 'sent', 'failed')"
+WAITS = "state IN ('queued', 'sending', 'deferred')"
+WAITS_BEFORE = "state IN ('queued', 'sending')"
+
+
+def exchange(states: str, waits: str) -> None:
+    """The check of the states, and the index of what is due."""
+    op.drop_constraint(op.f('ck_messages_state'), 'messages', type_='check')
+    op.create_check_constraint(op.f('ck_messages_state'), 'messages', states)
+    op.drop_index('ix_messages_due', table_name='messages')
+    op.create_index('ix_messages_due', 'messages', ['due_at'], unique=False, postgresql_where=sa.text(waits))
+
+
+def upgrade() -> None:
+    op.create_table('suppressions',
+    sa.Column('email', sa.Text(), nullable=False),
+    sa.Column('reason', sa.Text(), nullable=False),
+    sa.Column('detail', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("reason IN ('refused', 'bounced', 'complained')", name=op.f('ck_suppressions_reason')),
+    sa.PrimaryKeyConstraint('email', name=op.f('pk_suppressions'))
+    )
+    op.create_index(op.f('ix_suppressions_created_at'), 'suppressions', ['created_at'], unique=False)
+    op.add_column('messages', sa.Column('asked_by', sa.Text(), server_default='', nullable=False))
+    op.create_index('ix_messages_correlation_id', 'messages', ['correlation_id'], unique=False)
+    op.create_index('ix_messages_template_id', 'messages', ['template', 'id'], unique=False)
+    exchange(STATES, WAITS)
+
+
+def downgrade() -> None:
+    op.execute("UPDATE messages SET state = 'queued' WHERE state = 'deferred'")
+    op.execute("UPDATE messages SET state = 'failed' WHERE state IN ('parked', 'suppressed')")
+    exchange(STATES_BEFORE, WAITS_BEFORE)
+    op.drop_index('ix_messages_template_id', table_name='messages')
+    op.drop_index('ix_messages_correlation_id', table_name='messages')
+    op.drop_column('messages', 'asked_by')
+    op.drop_index(op.f('ix_suppressions_created_at'), table_name='suppressions')
+    op.drop_table('suppressions')
