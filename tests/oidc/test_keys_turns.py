@@ -185,8 +185,10 @@ def test_the_key_that_signs_is_retired_only_when_clients_know_its_successor(app:
     assert kid not in kids(app)
 
 
-def test_retiring_a_key_that_is_not_there_says_so(app: Flask) -> None:
-    done = run_command(app, "keys", "retire", "nobody")
+@pytest.mark.parametrize("kid", ["nobody", "-Slv3mHq", "--json3mHq", "-h"])
+def test_retiring_a_key_that_is_not_there_says_so(app: Flask, kid: str) -> None:
+    """Kids are base64url: some begin with a hyphen."""
+    done = run_command(app, "keys", "retire", kid)
     assert done.exit_code == 1
     assert "There is no key with this id: keys list names them." in done.output
 

@@ -104,7 +104,12 @@ def _replace(alg: str | None, as_json: bool) -> None:
     done("\n".join(sentences), values, as_json=as_json)
 
 
-@keys.command("retire", help="Withdraw one key at once: nothing that it signed is believed any more.")
+@keys.command(
+    "retire",
+    help="Withdraw one key at once: nothing that it signed is believed any more.",
+    # One kid in sixty-four begins with a hyphen.
+    context_settings={"ignore_unknown_options": True},
+)
 @click.argument("kid")
 @command
 def retire(kid: str, as_json: bool) -> None:
