@@ -129,6 +129,38 @@ def test_what_goes_on_goes_on_and_the_rest_says_so(
             ), (name, answer.status_code, answer.text[:500])
 
 
+def cut_connections(app: Flask) -> None:
+    """All of the issuer's, at once and for good; others can be made."""
+    from services.oidc.extensions import db
+
+    with sa.create_engine(db._app_engines[app][None].url).connect() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+def test_connections_that_are_cut_all_at_once_cost_a_prompt_503_at_most(
+    app: Flask, calls: dict[str, Call]
+) -> None:
+    calls["client_credentials"]()
+    for name, call in calls.items():
+        cut_connections(app)
+        began = time.monotonic()
+        answer = call()
+        assert time.monotonic() - began < PROMPT_S, name
+        assert answer.status_code < 500 or (
+            answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+        ), (name, answer.status_code, answer.text[:500])
+        # One whose answer needed no row left the broken connections to the next.
+        assert 200 in (
+            calls["client_credentials"]().status_code,
+            calls["client_credentials"]().status_code,
+        ), name
+
+
 @pytest.mark.parametrize("name", ["refresh", "userinfo", "introspect", "logout", "jwks"])
 def test_nobody_waits_twice_for_a_database_that_hangs(
     app: Flask, calls: dict[str, Call], name: str, monkeypatch: pytest.MonkeyPatch
