@@ -128,6 +128,15 @@ class House:
         wait_until(lambda: len(self.mail(to)) >= count)
         return self.mail(to)
 
+    def mail_of(self, to: str, word: str) -> dict[str, Any]:
+        """Wait until somebody has a mail whose link holds this word in its path, and return the newest."""
+
+        def found() -> list[dict[str, Any]]:
+            return [mail for mail in self.mail(to) if f"/{word}?" in mail["text"]]
+
+        wait_until(lambda: found() != [])
+        return found()[0]
+
     def command(
         self, service: str, *arguments: str, input: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
