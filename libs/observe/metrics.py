@@ -22,6 +22,7 @@ LOGIN_REASONS = (
     "provider_error",
     "cancelled",
 )
+DECISION_OUTCOMES = ("approved", "approved_by_policy", "approved_by_invitation", "rejected", "taken_back")
 BREAKER_STATE = "id_breaker_state"
 BREAKER_STATE_HELP = "Circuit breakers: 0 closed, 1 half-open, 2 open"
 GaugeSamples = Iterable[tuple[str, str, dict[str, str], float]]
@@ -50,6 +51,11 @@ class Metrics:
         )
         self.rate_limit_triggered = counter("id_rate_limit_triggered", "Requests refused by a limit", "scope")
         self.emails_sent = counter("id_email_sent", "Mail deliveries tried, by result", "result")
+        self.application_decisions = counter(
+            "id_application_decisions",
+            "Applications decided, and decisions taken back, by outcome",
+            "outcome",
+        )
         self.pool_connections = Gauge(
             "id_db_pool_connections",
             "Connections of the pool",
@@ -69,6 +75,9 @@ class Metrics:
         if service == "account":
             for reason in LOGIN_REASONS:
                 self.login_failure_reasons.labels(reason=reason)
+        if service == "onboarding":
+            for outcome in DECISION_OUTCOMES:
+                self.application_decisions.labels(outcome=outcome)
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count and time a request. Routes, known methods and statuses are few: each triple's series are kept."""

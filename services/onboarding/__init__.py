@@ -4,10 +4,10 @@ from flask import Flask
 
 from libs.service import create_service
 from services.onboarding import tasks  # noqa: F401  declares the tasks
-from services.onboarding.cli import applications
+from services.onboarding.cli import COMMANDS
 from services.onboarding.consumers import HANDLERS
 from services.onboarding.extensions import limiter, stores
-from services.onboarding.flows import review as reviewing
+from services.onboarding.flows.review import observing
 from services.onboarding.routes import activation, apply, review
 from services.onboarding.settings import OnboardingSettings
 
@@ -23,7 +23,7 @@ def create_app(settings: OnboardingSettings | None = None) -> Flask:
         stores=stores,
         blueprints=[apply.bp, activation.bp, review.bp],
         handlers=HANDLERS,
-        commands=[applications],
-        gauges=reviewing.gauges,
-        waiting=lambda: {"applications": reviewing.count_undecided()},
+        commands=COMMANDS,
+        gauges=observing.gauges,
+        waiting=lambda: {"applications": observing.count_undecided()},
     )

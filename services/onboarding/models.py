@@ -24,12 +24,16 @@ STATES = (
 UNDECIDED = ("submitted", "confirmed", "in_review")
 OPEN = (*UNDECIDED, "approved")
 """An address has at most one application in these states."""
+NAME_WORDS = (1, 2, 3, 4)
+"""The words of a name by which applications are found, counted from its start."""
 IS_OPEN = sa.text("state IN ('submitted', 'confirmed', 'in_review', 'approved')")
 IS_UNDECIDED = sa.text("state IN ('submitted', 'confirmed', 'in_review')")
 MODES = ("open", "review", "invitation", "closed")
 """How people get in: at once, by a reviewer's yes, by invitation alone, not at all."""
 REVIEWER_MAILS = ("at_once", "digest", "never")
 """When a reviewer is written to about applications that wait."""
+IS_REVIEWER = sa.text("status = 'active' AND roles && '{reviewer,admin}'")
+"""Of a person: whether they may decide about applications."""
 
 
 def _one_of(column: str, words: tuple[str, ...]) -> str:
@@ -60,6 +64,24 @@ class Application(db.Model):  # type: ignore[name-defined]
             "invitation_id",
             postgresql_where=sa.text("invitation_id IS NOT NULL"),
         ),
+        # Since when the oldest of them waits.
+        sa.Index("ix_applications_undecided_since", "confirmed_at", postgresql_where=IS_UNDECIDED),
+        # How reviewers find applications (flows/review/search.py), and the same text again (signs.py).
+        sa.Index(
+            "ix_applications_email_prefix",
+            "email_folded",
+            postgresql_ops={"email_folded": "text_pattern_ops"},
+        ),
+        *(
+            sa.Index(
+                f"ix_applications_name_word_{number}",
+                sa.literal_column(f"split_part(lower(name), ' ', {number})").label("word"),
+                postgresql_ops={"word": "text_pattern_ops"},
+            )
+            for number in NAME_WORDS
+        ),
+        sa.Index("ix_applications_domain_id", sa.text("split_part(email_folded, '@', 2)"), "id"),
+        sa.Index("ix_applications_why_id", sa.text("left(lower(why), 30)"), "id"),
         # Whoever asks for their data, or goes, is known by the account that the application became.
         sa.Index("ix_applications_sub", "sub", postgresql_where=sa.text("sub IS NOT NULL")),
     )
@@ -252,6 +274,8 @@ class Person(db.Model):  # type: ignore[name-defined]
     """What account last said about a person; here it shows who reviewed what."""
 
     __tablename__ = "people"
+    # Reviewers are few among all.
+    __table_args__ = (sa.Index("ix_people_reviewers", "sub", postgresql_where=IS_REVIEWER),)
 
     sub: Mapped[str] = mapped_column(sa.Text, primary_key=True)
     version: Mapped[int]

@@ -5,7 +5,9 @@ import unicodedata
 from typing import Any
 
 from flask_babel import gettext, lazy_gettext
-from marshmallow import EXCLUDE, Schema, ValidationError, fields
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
+
+from services.onboarding.models import REVIEWER_MAILS
 
 LONGEST_EMAIL = 254
 LONGEST_NAME = 100
@@ -121,12 +123,54 @@ class AddressForm(Schema):
 
 
 class RejectionForm(Schema):
-    """Why not, in words for the applicant; nothing is an answer too."""
+    """Why not: nothing is an answer too. Whether the applicant reads it is a box that may be left empty."""
 
     class Meta:
         unknown = EXCLUDE
 
     reason = Paragraphs(longest=LONGEST_TEXT)
+    reason_is_shown = fields.Boolean(load_default=False)
+
+    @pre_load
+    def _complete(self, data: Any, **kwargs: Any) -> dict[str, Any]:
+        return {"reason": "", **dict(data.items())}
+
+    @post_load
+    def _nothing_is_none(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        # Nothing was kept from the applicant where nothing was written.
+        reason = data["reason"] or None
+        return {"reason": reason, "reason_is_shown": data["reason_is_shown"] or reason is None}
+
+
+class QuestionForm(Schema):
+    """What a reviewer asks an applicant."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    question = Paragraphs(longest=LONGEST_TEXT, missing=lazy_gettext("Write what you want to know."))
+
+
+class NoteForm(Schema):
+    """What a reviewer tells the others."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    note = Paragraphs(longest=LONGEST_TEXT, missing=lazy_gettext("Write the note first."))
+
+
+class MailChoiceForm(Schema):
+    """When a reviewer wants mail."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    mail = fields.String(
+        required=True,
+        validate=validate.OneOf(REVIEWER_MAILS, error=lazy_gettext("Choose one of these.")),
+        error_messages={"required": lazy_gettext("Choose one of these.")},
+    )
 
 
 def first_errors(error: ValidationError) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import time
 from libs.messaging.worker import LONGEST_TASK_S
 from services.onboarding.extensions import tasks
 from services.onboarding.flows import links
+from services.onboarding.flows.review import reviewers
 
 
 @tasks.task
@@ -13,3 +14,9 @@ def clear_links() -> None:
     deadline = time.monotonic() + LONGEST_TASK_S / 2
     while links.forget_ended() and time.monotonic() < deadline:
         pass
+
+
+@tasks.task
+def mail_digests() -> None:
+    """Tell reviewers once a day what waits for them; whoever was told today is passed over."""
+    reviewers.send_digests()

@@ -28,12 +28,12 @@ FIRST_NAMES = (
 )
 
 
-def _id(ms: str, number: str) -> str:
+def id_of(ms: str, number: str) -> str:
     """SQL of a UUIDv7 of a moment (epoch ms) and a number: made twice, it is the same."""
     return f"(lpad(to_hex(({ms})::bigint), 12, '0') || '70008000' || lpad(to_hex(({number})::bigint), 12, '0'))::uuid"
 
 
-def _moment(ms: str) -> str:
+def moment_of(ms: str) -> str:
     return f"to_timestamp(({ms}) / 1000.0)"
 
 
@@ -53,7 +53,7 @@ class Seed:
         """SQL of the epoch ms at which a person joined, and of their id."""
         span = int(YEARS.total_seconds() * 1000)
         ms = f"{self.until_ms - span} + {number}::bigint * {span} / {self.users}"
-        return ms, _id(ms, number)
+        return ms, id_of(ms, number)
 
     def make_users(self) -> None:
         """Everybody has a password that opens nothing, but one in ten; one in ten has an authenticator app."""
@@ -67,23 +67,23 @@ class Seed:
             "users",
             "id, sub, email, email_normalised, email_verified_at, name, locale, roles, status, version, created_at,"
             " updated_at, erase_at",
-            f"{user_id}, md5('sub' || n)::uuid, {email}, {email}, {_moment(ms)}, {name}, 'en',"
+            f"{user_id}, md5('sub' || n)::uuid, {email}, {email}, {moment_of(ms)}, {name}, 'en',"
             " CASE WHEN n % 5000 = 7 THEN '{support}' ELSE '{}' END::text[],"
             " CASE WHEN n % 200 = 3 THEN 'disabled' ELSE 'active' END, 1,"
-            f" {_moment(ms)}, {_moment(ms)}, CASE WHEN n % 4000 = 9 THEN now() + interval '10 days' END",
+            f" {moment_of(ms)}, {moment_of(ms)}, CASE WHEN n % 4000 = 9 THEN now() + interval '10 days' END",
             self.users,
         )
         self._insert(
             "password_credentials",
             "user_id, hash, changed_at",
-            f"{user_id}, '$argon2id$made-up', {_moment(ms)}",
+            f"{user_id}, '$argon2id$made-up', {moment_of(ms)}",
             self.users,
             where="n % 10 <> 1",
         )
         self._insert(
             "totp_credentials",
             "id, user_id, seed_sealed, last_step, created_at, confirmed_at",
-            f"{_id(ms, 'n')}, {user_id}, 'made-up', 0, {_moment(ms)}, {_moment(ms)}",
+            f"{id_of(ms, 'n')}, {user_id}, 'made-up', 0, {moment_of(ms)}, {moment_of(ms)}",
             self.users,
             where="n % 10 = 2",
         )
@@ -101,7 +101,7 @@ class Seed:
             "login_events",
             "id, created_at, user_id, typed_hash, ip, country, user_agent, method, success, failure_reason,"
             " correlation_id",
-            f"{_id(ms, 'n')}, {_moment(ms)}, CASE WHEN n % 10 <> 7 THEN {user_id} END,"
+            f"{id_of(ms, 'n')}, {moment_of(ms)}, CASE WHEN n % 10 <> 7 THEN {user_id} END,"
             " CASE WHEN n % 10 = 7 THEN substr(md5((n % 50000)::text), 1, 32) END,"
             " ('198.18.' || n / 7 % 256 || '.' || n % 253 + 1)::inet, 'DE',"
             " 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',"

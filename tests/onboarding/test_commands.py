@@ -16,7 +16,7 @@ from tests.pages import ORIGIN, Browser
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No subscriber confirms events here, so waiting for them would only cost time."""
-    monkeypatch.setattr("services.onboarding.cli.wait_for_events", lambda **_: 0)
+    monkeypatch.setattr("libs.commands.EVENTS_WAIT_S", 0)
 
 
 def activations(app: Flask, email: str) -> list[ApplicantActivated]:

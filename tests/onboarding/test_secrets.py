@@ -26,7 +26,7 @@ def everything_stored(app: Flask) -> str:
 def test_tokens_are_in_no_table_queue_or_log(
     onboarding_app: Flask, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.onboarding.cli.wait_for_events", lambda **_: 0)
+    monkeypatch.setattr("libs.commands.EVENTS_WAIT_S", 0)
     email = steps.approved(onboarding_app)
     mailed = [steps.link(onboarding_app, email, name) for name in ("confirm_address", "activation_link")]
     press(onboarding_app, mailed[1])

@@ -87,3 +87,52 @@ class ApplicationRejected(Letter):
         if self.reason:
             blocks += [Paragraph(_("What our reviewer wrote about it:")), Quotation(self.reason)]
         return blocks
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ApplicationQuestion(Letter):
+    NAME = "application_question"
+
+    question: Words
+    link: Link
+
+    def subject(self) -> str:
+        return _("A question about your application")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(_("We are looking at your application to join UpdSpace, and have a question:")),
+            Quotation(self.question),
+            Button(_("Answer the question"), self.link),
+            Paragraph(
+                _(
+                    "Please answer on that page; nobody reads replies to this mail. It shows how your application "
+                    "stands, too."
+                )
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DecisionTakenBack(Letter):
+    NAME = "decision_taken_back"
+
+    link: Link | None
+
+    def subject(self) -> str:
+        return _("We are looking at your application again")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        blocks: list[Block] = [
+            Paragraph(
+                _(
+                    "We wrote to you about our decision on your application to join UpdSpace. Please disregard it: "
+                    "we have taken it back, and look at your application again. A link to open an account that "
+                    "came with it works no longer."
+                )
+            ),
+            Paragraph(_("We are sorry for the back and forth, and write to you as soon as it is decided.")),
+        ]
+        if self.link:
+            blocks.append(Button(_("See how it stands"), self.link))
+        return blocks

@@ -1,8 +1,8 @@
 """What a letter is: a class per mail, its fields the context that a request must bring.
 
 How a letter becomes text and HTML is in writing.py. A field's type says how its value is read: `str` is one
-line, `Words` may have several, `Digits` are typed into a page, `Link` leads to our own origin, `Moment` is a point
-in time.
+line, `Words` may have several, `Digits` are typed into a page, `Count` is how many, `Link` leads to our own origin,
+`Moment` is a point in time.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from flask_babel import gettext as _
 
 Words = NewType("Words", str)
 Digits = NewType("Digits", str)
+Count = NewType("Count", int)
 Link = NewType("Link", str)
 Moment = NewType("Moment", datetime)
 
@@ -100,6 +101,10 @@ def _read(key: str, value: Any, kind: Any, public_url: str) -> Any:
         if value is None or value == "":
             return None
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    if kind is Count:
+        if not isinstance(value, int) or value < 0:
+            raise UnusableContext(key)
+        return value
     if not isinstance(value, str):
         raise UnusableContext(key)
     if kind is Words:
@@ -139,6 +144,7 @@ def sample(letter: type[Letter], *, public_url: str) -> Letter:
         str: "Ada Lovelace",
         Words: "We keep places for people of the region.\nPlease apply again next year.",
         Digits: "12345678",
+        Count: 3,
         Link: f"{public_url}/preview?token=an-invented-token",
         Moment: datetime(2030, 1, 31, 18, 30, tzinfo=UTC),
     }

@@ -6,6 +6,7 @@ from flask import current_app
 from flask_babel import lazy_gettext
 
 from libs.audit import current_actor
+from libs.database import utcnow
 from libs.messaging.events import ApplicantActivated
 from libs.people.handover import seal_ticket
 from libs.service import parts_of
@@ -79,6 +80,7 @@ def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
                     state=application.state,
                 )
             )
+        application.directly_activated_at = utcnow()
         audit.record("application.directly_activated", target=states.target(application.id), reason=reason)
         outbox.record(
             ApplicantActivated(

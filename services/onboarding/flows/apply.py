@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from libs.database import utcnow, uuid7
 from services.onboarding.extensions import audit, db
 from services.onboarding.flows import links, mail, states
+from services.onboarding.flows.review import reviewers
 from services.onboarding.models import IS_OPEN, OPEN, Application
 
 MAIL_INTERVAL = timedelta(minutes=1)
@@ -99,6 +100,8 @@ def confirm_address(*, token: str) -> Application:
         application = states.make(states.CONFIRM, link.application_id)
         if application.state == "approved":
             mail.send_activation_link(application)
+        elif application.state == "confirmed":
+            reviewers.tell(application)
         return application
 
 

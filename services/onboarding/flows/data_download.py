@@ -67,8 +67,8 @@ def _whole(application: Application) -> dict[str, Any]:
         "confirmed_at": _plain(application.confirmed_at),
         "decided_at": _plain(application.decided_at),
         "activated_at": _plain(application.activated_at),
-        # The words that the applicant was mailed; there are no others.
-        "reason": application.reason,
+        # The words that the applicant was mailed, not those for staff alone.
+        "reason": application.reason if application.reason_is_shown else None,
         "links": [{name: _plain(value) for name, value in row._mapping.items()} for row in links],
         "history": [{"at": _plain(row.created_at), "action": row.action} for row in reversed(history)],
     }

@@ -3,11 +3,11 @@
 import uuid
 from typing import Any
 
-from libs.database import utcnow
+from libs.database import utcnow, uuid7
 from libs.messaging.events import MailRequested
 from services.onboarding.extensions import audit, db, outbox
-from services.onboarding.flows import links, states
-from services.onboarding.models import OPEN, Application
+from services.onboarding.flows import links, states, status
+from services.onboarding.models import OPEN, Application, Question
 
 
 def ask_to_confirm(application: Application) -> None:
@@ -24,8 +24,22 @@ def send_activation_link(application: Application) -> None:
 
 
 def tell_rejected(application: Application) -> None:
-    """The decision, with the reviewer's words where there are any."""
-    _send(application, "application_rejected", f"rejected:{application.id}", {"reason": application.reason})
+    """The decision, with the reviewer's words where there are any for the applicant."""
+    reason = application.reason if application.reason_is_shown else None
+    _send(application, "application_rejected", _once("rejected", application), {"reason": reason})
+
+
+def tell_taken_back(application: Application) -> None:
+    """The decision does not hold any more: the application is looked at again."""
+    # What was entered is shown to nobody who has not proven to have the address.
+    context = {"link": status.url_of(application) if application.confirmed_at else None}
+    _send(application, "decision_taken_back", _once("taken_back", application), context)
+
+
+def ask_question(application: Application, question: Question) -> None:
+    """A reviewer's question, with the way to the page where it is answered."""
+    context = {"question": question.text, "link": status.url_of(application)}
+    _send(application, "application_question", _once("question", application), context)
 
 
 def note_ended(*, template: str, deduplication_key: str, outcome: str) -> None:
@@ -51,6 +65,11 @@ def note_ended(*, template: str, deduplication_key: str, outcome: str) -> None:
             ask_to_confirm(application)
         elif kind == "activation" and application.state == "approved":
             send_activation_link(application)
+
+
+def _once(kind: str, application: Application) -> str:
+    """The key of a mail that is asked for once here: what happens again, such as a second no, is another mail."""
+    return f"{kind}:{application.id}:{uuid7()}"
 
 
 def _send(

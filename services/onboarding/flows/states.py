@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from flask import current_app
 from flask_babel import lazy_gettext
 
 from libs.database import utcnow
+from libs.service import parts_of
 from libs.web.problems import Problem
 from services.onboarding.extensions import audit, db
 from services.onboarding.models import OPEN, UNDECIDED, Application
@@ -130,7 +132,21 @@ def make(
             after={"state": application.state},
             reason=values.get("reason"),
         )
+        outcome = _outcome(move, application)
+        if outcome:
+            counter = parts_of(current_app).metrics.application_decisions.labels(outcome=outcome)
+            db.after_commit(counter.inc)
         return application
+
+
+def _outcome(move: Move, application: Application) -> str | None:
+    """What a move counts as among decisions: a word of DECISION_OUTCOMES, or none."""
+    if move is APPROVE:
+        by = (application.decided_by or "").partition(":")[0]
+        return f"approved_by_{by}" if by in ("policy", "invitation") else "approved"
+    if move is REJECT:
+        return "rejected"
+    return "taken_back" if move is TAKE_BACK else None
 
 
 def _target_state(move: Move, was: sa.ColumnElement[str]) -> sa.ColumnElement[str]:

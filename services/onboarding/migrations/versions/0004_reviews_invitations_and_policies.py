@@ -1,7 +1,7 @@
 """Reviews with claims, notes and questions; invitations; the policy; how an application ends otherwise.
 
-Locks: applications exclusively while its check is exchanged and three indexes are made, all of it in one scan each of a
-table that holds some thousand rows. Safe while the previous release still runs: it never asks for the new columns, the
+Locks: applications exclusively while its check is exchanged and its indexes are made, each in one scan of a table that
+holds some thousand rows. Safe while the previous release still runs: it never asks for the new columns, the
 new unique index serves its ON CONFLICT too, since its states are among those of the new one, and it makes no row of a
 new state; an application in one of these is missing in its queue until its pods are replaced.
 """
@@ -18,6 +18,7 @@ depends_on = None
 STATES = "state IN ('submitted', 'confirmed', 'in_review', 'approved', 'rejected', 'expired', 'withdrawn', 'activated')"
 STATES_BEFORE = "state IN ('submitted', 'confirmed', 'approved', 'rejected', 'activated')"
 IS_OPEN = "state IN ('submitted', 'confirmed', 'in_review', 'approved')"
+NAME_WORDS = (1, 2, 3, 4)
 IS_OPEN_BEFORE = "state IN ('submitted', 'confirmed', 'approved')"
 
 
@@ -112,8 +113,15 @@ def upgrade() -> None:
     op.create_index('ix_applications_invitation_id', 'applications', ['invitation_id'], unique=False, postgresql_where=sa.text('invitation_id IS NOT NULL'))
     op.create_index('ix_applications_network_id', 'applications', ['network', 'id'], unique=False, postgresql_where=sa.text('network IS NOT NULL'))
     op.create_index('ix_applications_undecided', 'applications', ['id'], unique=False, postgresql_where=sa.text("state IN ('submitted', 'confirmed', 'in_review')"))
+    op.create_index('ix_applications_undecided_since', 'applications', ['confirmed_at'], unique=False, postgresql_where=sa.text("state IN ('submitted', 'confirmed', 'in_review')"))
+    op.create_index('ix_applications_email_prefix', 'applications', ['email_folded'], unique=False, postgresql_ops={'email_folded': 'text_pattern_ops'})
+    for number in NAME_WORDS:
+        op.create_index(f'ix_applications_name_word_{number}', 'applications', [sa.literal_column(f"split_part(lower(name), ' ', {number})").label('word')], unique=False, postgresql_ops={'word': 'text_pattern_ops'})
+    op.create_index('ix_applications_domain_id', 'applications', [sa.text("split_part(email_folded, '@', 2)"), 'id'], unique=False)
+    op.create_index('ix_applications_why_id', 'applications', [sa.text('left(lower(why), 30)'), 'id'], unique=False)
     op.create_foreign_key(op.f('fk_applications_invitation_id_invitations'), 'applications', 'invitations', ['invitation_id'], ['id'], ondelete='SET NULL')
     op.add_column('people', sa.Column('email', sa.Text(), server_default='', nullable=False))
+    op.create_index('ix_people_reviewers', 'people', ['sub'], unique=False, postgresql_where=sa.text("status = 'active' AND roles && '{reviewer,admin}'"))
     exchange(STATES, IS_OPEN)
     op.execute(
         "INSERT INTO policies (id, version, mode, trusted_domains, refused_domains, most_per_address, most_per_network,"
@@ -125,6 +133,13 @@ def downgrade() -> None:
     op.execute("UPDATE applications SET state = CASE WHEN confirmed_at IS NULL THEN 'submitted' ELSE 'confirmed' END WHERE state = 'in_review'")
     op.execute("UPDATE applications SET state = 'rejected' WHERE state IN ('expired', 'withdrawn')")
     exchange(STATES_BEFORE, IS_OPEN_BEFORE)
+    op.drop_index('ix_people_reviewers', table_name='people', postgresql_where=sa.text("status = 'active' AND roles && '{reviewer,admin}'"))
+    op.drop_index('ix_applications_why_id', table_name='applications')
+    op.drop_index('ix_applications_domain_id', table_name='applications')
+    for number in NAME_WORDS:
+        op.drop_index(f'ix_applications_name_word_{number}', table_name='applications', postgresql_ops={'word': 'text_pattern_ops'})
+    op.drop_index('ix_applications_email_prefix', table_name='applications', postgresql_ops={'email_folded': 'text_pattern_ops'})
+    op.drop_index('ix_applications_undecided_since', table_name='applications', postgresql_where=sa.text("state IN ('submitted', 'confirmed', 'in_review')"))
     op.drop_column('people', 'email')
     op.drop_constraint(op.f('fk_applications_invitation_id_invitations'), 'applications', type_='foreignkey')
     op.drop_index('ix_applications_undecided', table_name='applications', postgresql_where=sa.text("state IN ('submitted', 'confirmed', 'in_review')"))

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 from flask.cli import AppGroup
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 
 from libs.commands import LIMIT, command, done, show, show_one, wait_for_events
-from services.onboarding.flows import activation, people, review, states
+from services.onboarding.flows import activation, people, states
 from services.onboarding.flows.apply import fold
+from services.onboarding.flows.review import claims, decisions, history, notes, questions, queue, signs
 from services.onboarding.models import Application
-from services.onboarding.schemas import AddressForm
+from services.onboarding.schemas import AddressForm, NoteForm, QuestionForm, first_errors
 
 applications = AppGroup("applications", help="Requests to join: who asked, what was decided, the way in.")
 
@@ -36,18 +37,19 @@ def find(email: str, application_id: uuid.UUID | None) -> Application:
         if application.email_folded != fold(email):
             raise LookupError(f"The application {application_id} is not of {email}.")
         return application
-    found = review.of_address(email)
+    found = history.of_address(email)
     if not found:
         raise LookupError(f"Nobody applied as {email}.")
     return found[0]
 
 
 @applications.command("list", help="Applications, newest first.")
-@click.option("--state", type=click.Choice(review.FILTERS), default="all", show_default=True)
+@click.option("--state", type=click.Choice(queue.FILTERS), default="all", show_default=True)
+@click.option("--search", default="", help="Part or start of a name or address, or @example.org.")
 @click.option("--limit", type=LIMIT, default=100, show_default=True)
 @command
-def list_applications(state: str, limit: int, as_json: bool) -> None:
-    page = review.queue(state=state, newest_first=True, size=limit)
+def list_applications(state: str, search: str, limit: int, as_json: bool) -> None:
+    page = queue.find_all(most=limit, state=state, search=search, newest_first=True)
     rows = [
         {
             "id": application.id,
@@ -56,10 +58,13 @@ def list_applications(state: str, limit: int, as_json: bool) -> None:
             "address_confirmed_at": application.confirmed_at,
             "email": application.email,
             "name": application.name,
+            "claimed_by": application.claimed_by if application.state == "in_review" else None,
         }
         for application in page.applications
     ]
     show(rows, as_json=as_json, empty="No applications.")
+    if page.is_cut:
+        click.echo("Some may be missing: search for more of the name or address.", err=True)
 
 
 @applications.command("show", help="Everything about an application but its links.")
@@ -67,7 +72,8 @@ def list_applications(state: str, limit: int, as_json: bool) -> None:
 @command
 def show_application(email: str, application_id: uuid.UUID | None, as_json: bool) -> None:
     application = find(email, application_id)
-    names = people.names_of([application.decided_by])
+    names = people.names_of([application.decided_by, application.claimed_by])
+    question = questions.open_of(application.id)
     show_one(
         {
             "id": application.id,
@@ -75,15 +81,22 @@ def show_application(email: str, application_id: uuid.UUID | None, as_json: bool
             "name": application.name,
             "state": application.state,
             "why": application.why,
+            "answers": application.answers,
             "locale": application.locale,
             "submitted_at": application.submitted_at,
             "address_confirmed_at": application.confirmed_at,
+            "claimed_by": names.get(application.claimed_by or "", application.claimed_by),
+            "open_question": question.text if question else None,
+            "notes": [note.text for note in notes.of(application.id)],
+            "signs": [sign.kind for sign in signs.of(application)],
+            "mail_trouble": application.mail_trouble,
             "decided_at": application.decided_at,
             "decided_by": names.get(application.decided_by or "", application.decided_by),
             "reason": application.reason,
+            "reason_is_shown": application.reason_is_shown,
             "activated_at": application.activated_at,
             "sub": application.sub,
-            "applications_of_this_address": len(review.of_address(application.email)),
+            "applications_of_this_address": len(history.of_address(application.email_folded)),
         },
         as_json=as_json,
     )
@@ -93,18 +106,63 @@ def show_application(email: str, application_id: uuid.UUID | None, as_json: bool
 @of_somebody
 @command
 def approve(email: str, application_id: uuid.UUID | None, as_json: bool) -> None:
-    application = review.approve(application_id=find(email, application_id).id)
+    application = decisions.approve(application_id=find(email, application_id).id)
     waits = "" if application.confirmed_at else " The activation mail waits for the address to be confirmed."
     _done(f"Approved the application of {application.email}.{waits}", application, as_json=as_json)
 
 
-@applications.command("reject", help="Reject; the applicant is mailed the reason, if there is one.")
+@applications.command("reject", help="Reject; the applicant is mailed the reason, if there is one for them.")
 @of_somebody
 @click.option("--reason", help="Why not, in words for the applicant.")
+@click.option("--private", is_flag=True, help="The reason is for staff alone.")
 @command
-def reject(email: str, application_id: uuid.UUID | None, reason: str | None, as_json: bool) -> None:
-    application = review.reject(application_id=find(email, application_id).id, reason=reason)
+def reject(
+    email: str, application_id: uuid.UUID | None, reason: str | None, private: bool, as_json: bool
+) -> None:
+    application = decisions.reject(
+        application_id=find(email, application_id).id, reason=reason, reason_is_shown=not private
+    )
     _done(f"Rejected the application of {application.email}.", application, as_json=as_json)
+
+
+@applications.command("take-back", help="Undecide, until the person has an account; the applicant is told.")
+@of_somebody
+@command
+def take_back(email: str, application_id: uuid.UUID | None, as_json: bool) -> None:
+    application = decisions.take_back(application_id=find(email, application_id).id)
+    _done(f"The application of {application.email} is in review again.", application, as_json=as_json)
+
+
+@applications.command("claim", help="Claim an application in your name; --take-over takes it from another.")
+@of_somebody
+@click.option("--take-over", is_flag=True, help="Though another reviewer has it.")
+@command
+def claim(email: str, application_id: uuid.UUID | None, take_over: bool, as_json: bool) -> None:
+    application = find(email, application_id)
+    holder = application.claimed_by if take_over else None
+    application = claims.claim(application_id=application.id, instead_of=holder)
+    _done(f"Claimed the application of {application.email}.", application, as_json=as_json)
+
+
+@applications.command("ask", help="Mail the applicant a question; the answer comes on a page.")
+@of_somebody
+@click.argument("question")
+@command
+def ask(email: str, application_id: uuid.UUID | None, question: str, as_json: bool) -> None:
+    application = find(email, application_id)
+    questions.ask(application_id=application.id, text=_text(QuestionForm(), "question", question))
+    application = states.get(application.id)
+    _done(f"Asked {application.email}.", application, as_json=as_json)
+
+
+@applications.command("note", help="Keep a note for reviewers; the applicant never reads it.")
+@of_somebody
+@click.argument("note")
+@command
+def write_note(email: str, application_id: uuid.UUID | None, note: str, as_json: bool) -> None:
+    application = find(email, application_id)
+    notes.add(application_id=application.id, text=_text(NoteForm(), "note", note))
+    _done(f"Kept a note about {application.email}.", application, as_json=as_json)
 
 
 @applications.command("activation-link", help="Print a new activation link; it ends the earlier one.")
@@ -126,6 +184,15 @@ def activate(email: str, application_id: uuid.UUID | None, reason: str, as_json:
         application,
         as_json=as_json,
     )
+
+
+def _text(form: Schema, field: str, typed: str) -> str:
+    """What was typed, checked as on the page. Raises LookupError with a sentence."""
+    try:
+        text: str = form.load({field: typed})[field]
+    except ValidationError as error:
+        raise LookupError(str(first_errors(error)[field])) from None
+    return text
 
 
 def _done(sentence: str, application: Application, *, as_json: bool) -> None:
