@@ -54,6 +54,12 @@ STAFF_PAGES = (
         "onboarding.applications",
     ),
     StaffPage(
+        "/admin/invitations",
+        lazy_gettext("Invitations"),
+        lazy_gettext("Ways in that skip the review: by mail, or a link to hand out."),
+        ("reviewer",),
+    ),
+    StaffPage(
         "/admin/users",
         lazy_gettext("People"),
         lazy_gettext("Accounts, where they are signed in, and how to stop one."),

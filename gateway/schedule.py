@@ -54,6 +54,13 @@ SCHEDULE: tuple[Entry, ...] = (
     ),
     Entry("account.erase_due", "account", "*/10 * * * *", "accounts whose time of grace is over", 540),
     Entry("onboarding.clear_links", "onboarding", "47 3 * * *", "links that ended long ago", 3600),
+    Entry(
+        "onboarding.clear_idempotency_keys",
+        "onboarding",
+        "7 * * * *",
+        "answers kept for requests that are sent again, after a day",
+        1800,
+    ),
     Entry("onboarding.mail_digests", "onboarding", "7 * * * *", "what waits for reviewers, once a day", 1800),
     Entry("oidc.sweep_logouts", "oidc", 5, "logout tokens that are due again, or that no task took", 5),
     Entry("oidc.rotate_keys", "oidc", "*/5 * * * *", "signing keys whose turn has come, or is over", 240),

@@ -44,6 +44,10 @@ API_SCOPES: dict[str, Any] = {
     "me": lazy_gettext("see and change your account here, and where you are signed in"),
     "users:read": lazy_gettext("see everybody's accounts, as far as your role allows it"),
     "users:write": lazy_gettext("change everybody's accounts, as far as your role allows it"),
+    "applications:read": lazy_gettext(
+        "see who asks to join and who is invited, as far as your role allows it"
+    ),
+    "applications:write": lazy_gettext("decide who joins, and invite people, as far as your role allows it"),
     "clients:read": lazy_gettext("see the apps that sign people in here, as far as your role allows it"),
     "clients:write": lazy_gettext("register and change apps, as far as your role allows it"),
 }

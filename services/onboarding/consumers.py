@@ -14,6 +14,7 @@ from libs.messaging.events import (
 from libs.messaging.inbox import Handler
 from services.onboarding.extensions import issuer_keys
 from services.onboarding.flows import activation, data_download, erasure, mail, people
+from services.onboarding.flows.invitations import keeping
 
 
 def handle_opened(event: AccountOpened) -> None:
@@ -41,7 +42,12 @@ def handle_user_erased(event: UserErased) -> None:
 
 
 def handle_mail_ended(event: MailEnded) -> None:
-    mail.note_ended(template=event.template, deduplication_key=event.deduplication_key, outcome=event.outcome)
+    if event.template == "invitation":
+        keeping.note_ended(deduplication_key=event.deduplication_key, outcome=event.outcome)
+    else:
+        mail.note_ended(
+            template=event.template, deduplication_key=event.deduplication_key, outcome=event.outcome
+        )
 
 
 def remember_issuer_keys(event: KeysChanged) -> None:

@@ -8,6 +8,7 @@ from libs.messaging.outbox import Outbox
 from libs.messaging.worker import Tasks
 from libs.people.bearer import IssuerKeys
 from libs.service import Stores
+from libs.web.idempotency import Idempotency
 
 db = Database()
 audit = Audit(db)
@@ -15,5 +16,6 @@ outbox = Outbox(db, "onboarding")
 inbox = Inbox(db, "onboarding")
 tasks = Tasks("onboarding")
 issuer_keys = IssuerKeys(db)
+idempotency = Idempotency(db)
 limiter = RateLimiter()
 stores = Stores(db=db, audit=audit, outbox=outbox, inbox=inbox, tasks=tasks, issuer_keys=issuer_keys)

@@ -30,10 +30,17 @@ IS_OPEN = sa.text("state IN ('submitted', 'confirmed', 'in_review', 'approved')"
 IS_UNDECIDED = sa.text("state IN ('submitted', 'confirmed', 'in_review')")
 MODES = ("open", "review", "invitation", "closed")
 """How people get in: at once, by a reviewer's yes, by invitation alone, not at all."""
+ROLES = ("admin", "reviewer", "support")
+"""What an invitation may give beyond membership."""
 REVIEWER_MAILS = ("at_once", "digest", "never")
 """When a reviewer is written to about applications that wait."""
 IS_REVIEWER = sa.text("status = 'active' AND roles && '{reviewer,admin}'")
 """Of a person: whether they may decide about applications."""
+
+
+def fold(email: str) -> str:
+    """What makes two spellings of a checked address one: its case."""
+    return email.lower()
 
 
 def _one_of(column: str, words: tuple[str, ...]) -> str:
@@ -87,6 +94,10 @@ class Application(db.Model):  # type: ignore[name-defined]
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    version: Mapped[int] = mapped_column(
+        default=1, server_default="1", onupdate=sa.literal_column("applications.version + 1")
+    )
+    """Grows with each change of the row, whoever makes it: programs know by it what they have seen."""
     email: Mapped[str] = mapped_column(sa.Text)
     """As its owner writes it; mail goes there."""
     email_folded: Mapped[str] = mapped_column(sa.Text)
@@ -184,13 +195,18 @@ class Invitation(db.Model):  # type: ignore[name-defined]
         sa.Index(
             "ix_invitations_email_folded", "email_folded", postgresql_where=sa.text("email_folded <> ''")
         ),
+        sa.Index("ix_invitations_earlier_digests", "earlier_digests", postgresql_using="gin"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    version: Mapped[int] = mapped_column(default=1, onupdate=sa.literal_column("invitations.version + 1"))
+    """As an application's."""
     email: Mapped[str] = mapped_column(sa.Text, default="")
     """Whom it was mailed to; empty for a link that staff hand out."""
     email_folded: Mapped[str] = mapped_column(sa.Text, default="")
     token_digest: Mapped[str] = mapped_column(sa.Text, unique=True)
+    earlier_digests: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), default=list)
+    """Of the links that newer ones replaced, the newest last: their pages say so."""
     most_uses: Mapped[int] = mapped_column(default=1)
     uses: Mapped[int] = mapped_column(default=0)
     roles: Mapped[list[str]] = mapped_column(ARRAY(sa.Text), default=list)
@@ -204,7 +220,7 @@ class Invitation(db.Model):  # type: ignore[name-defined]
     withdrawn_at: Mapped[datetime | None] = mapped_column(Timestamp)
     mailed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     mail_trouble: Mapped[str | None] = mapped_column(sa.Text)
-    """As an application's."""
+    """How the newest mail ended that did not arrive, as an application's."""
 
 
 class Policy(db.Model):  # type: ignore[name-defined]

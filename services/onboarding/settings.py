@@ -17,6 +17,8 @@ class OnboardingSettings(ServiceSettings):
     """How long the link that confirms an applicant's address works; a newer one ends the older."""
     ACTIVATION_LINK_LIFETIME: timedelta = timedelta(hours=24)
     """How long the link that opens an approved person's account works; a newer one ends the older."""
+    INVITATION_LIFETIME: timedelta = timedelta(days=14)
+    """How long an invitation works, unless whoever makes it says otherwise."""
     ENDED_LINKS_KEPT: timedelta = timedelta(days=30)
     """How long after its end a link is still known, so that its page can offer a fresh mail in one click."""
     DISPOSABLE_DOMAINS: tuple[str, ...] = ()

@@ -20,8 +20,9 @@ LIBS = {
     "observe.health", "observe.logs", "observe.metrics", "observe.requests", "observe.worker_health",
     "people.access", "people.bearer", "people.denials", "people.handover", "people.sessions",
     "web.api.blueprint", "web.api.document", "web.api.pages", "web.api.shapes", "web.api.states",
-    "web.app", "web.client_address", "web.csrf", "web.headers", "web.languages", "web.pages", "web.problems",
-    "web.redirects", "web.worker",
+    "web.app", "web.client_address", "web.csrf", "web.headers", "web.idempotency", "web.languages", "web.pages",
+    "web.problems",
+    "web.redirects", "web.shown_once", "web.worker",
 }  # fmt: skip
 """A module joins when a service needs it today, a second one will by an open issue, and one sentence says why."""
 

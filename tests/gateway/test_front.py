@@ -89,7 +89,7 @@ def test_admin_shows_each_role_its_own_pages(app: Flask, browser_of: Callable[..
         browser = browser_of(app)
         sign_in_copy(browser, app, roles=[role])
         shown[role] = {path for path in links_of(browser.get("/admin").text) if path.startswith("/admin/")}
-    assert shown["reviewer"] == {"/admin/applications", "/admin/messages"}
+    assert shown["reviewer"] == {"/admin/applications", "/admin/invitations", "/admin/messages"}
     assert shown["support"] == {
         "/admin/users",
         "/admin/users/blocks",

@@ -98,3 +98,36 @@ def open_account(app: Flask, email: str, *, sub: str | None = None) -> str:
     """What account says once the person has enrolled."""
     event = AccountOpened(sub=sub or str(uuid.uuid4()), application_id=facts(app, email)["id"])
     return receive(app, event, "account")
+
+
+def invite(app: Flask, email: str = "", **options: str) -> dict[str, Any]:
+    """What `invitations create` says; options as it takes them, `uses="3"` for --uses 3."""
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    if email:
+        arguments += ["--email", email]
+    result = run_command(app, "invitations", "create", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    values: dict[str, Any] = json.loads(result.stdout)
+    return values
+
+
+def invitation_facts(app: Flask, invitation_id: str) -> dict[str, Any]:
+    """What `invitations list` says of one."""
+    result = run_command(app, "invitations", "list", "--json", "--limit", "10000")
+    assert result.exit_code == 0, result.output
+    [found] = [row for row in json.loads(result.stdout) if row["id"] == invitation_id]
+    return dict(found)
+
+
+def path_of(url: str) -> str:
+    """The path and query of a link of ours."""
+    assert url.startswith(ORIGIN + "/"), url
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def accept(app: Flask, path: str, email: str, **fields: str) -> Browser:
+    """Open the link of an invitation in a new browser and send its form."""
+    browser = Browser(app)
+    browser.fill(path, button="apply", **{"email": email, "name": "Ada Lovelace", "why": WHY, **fields})
+    return browser

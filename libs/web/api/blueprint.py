@@ -16,8 +16,10 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 ALLOWANCE = "600 per minute"
 """Requests of one person or client, at all APIs together."""
-ALWAYS = (401, 403, 429, 503)
+ALWAYS = (429, 503)
 """How any operation may fail."""
+FOR_BEARERS = (401, 403)
+"""How one that wants an access token may fail too."""
 WITH_A_BODY = (400, 413, 415)
 """How one that reads JSON may fail before its fields are looked at; the fields themselves are 422."""
 
@@ -30,7 +32,11 @@ class APIBlueprint(flask_smorest.Blueprint):
     def __init__(self, tag: str, import_name: str, *, limiter: RateLimiter, description: str):
         super().__init__(f"{tag}_api", import_name, description=description)
         self.tag = tag
-        self._prepare_doc_cbks += [self._prepare_common_doc, self._prepare_versioned_doc]
+        self._prepare_doc_cbks += [
+            self._prepare_common_doc,
+            self._prepare_versioned_doc,
+            self._prepare_idempotent_doc,
+        ]
         limiter.limit("api", ALLOWANCE, by=bearer_name)(self)
 
     def page_of(self, item: type[ma.Schema]) -> Callable[[View], View]:
@@ -72,12 +78,16 @@ class APIBlueprint(flask_smorest.Blueprint):
 
     def _prepare_common_doc(self, doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Who may call it, and how it may fail."""
+        access = doc_info["access"]
+        is_for_bearers = access is not None and access.kind == "bearer"
         statuses = {*ALWAYS, *doc_info.get("problems", ()), *(WITH_A_BODY if "requestBody" in doc else ())}
+        statuses |= set(FOR_BEARERS if is_for_bearers else ())
         # flask-smorest has named the answer to fields that cannot be right after Python's word for it.
         statuses |= {status for status in doc["responses"] if status >= 400}
         doc["responses"] |= {status: f"Problem{status}" for status in sorted(statuses)}
-        access = doc_info["access"]
-        if access is not None and access.kind == "bearer":
+        if not is_for_bearers:
+            doc["security"] = []
+        else:
             doc["security"] = [{"oauth2": [access.scope]}]
             if access.roles:
                 doc["x-role"] = access.roles[0]
@@ -99,6 +109,16 @@ class APIBlueprint(flask_smorest.Blueprint):
         else:
             parameters.append("IF_MATCH")
             doc["responses"] |= {412: "Problem412", 428: "Problem428"}
+        return doc
+
+    def _prepare_idempotent_doc(
+        self, doc: dict[str, Any], doc_info: dict[str, Any], **_: Any
+    ) -> dict[str, Any]:
+        if doc_info.get("idempotent"):
+            doc.setdefault("parameters", []).append("IDEMPOTENCY_KEY")
+            for status in doc_info.get("success_status_codes", ()):
+                headers = doc["responses"][status].setdefault("headers", {})
+                headers["Idempotent-Replayed"] = header("string", "`true` on an answer that was given before")
         return doc
 
 

@@ -15,6 +15,7 @@ from libs.commands import command
 from libs.people.bearer import API_SCOPES
 from libs.web.api.blueprint import APIBlueprint, header
 from libs.web.api.shapes import Shape
+from libs.web.idempotency import HEADER, LONGEST_KEY
 
 PROBLEM_JSON = "application/problem+json"
 FAILURES = {
@@ -75,6 +76,11 @@ class _API(flask_smorest.Api):
                 response["headers"] = {"Retry-After": header("integer", "Seconds to wait")}
             prepare_response(response, self.spec, PROBLEM_JSON)
             self.spec.components.response(f"Problem{status}", response, lazy=True)
+        key = header(
+            "string", "A word of the caller's own for this request: sent again, it is answered as before"
+        )
+        key["schema"]["maxLength"] = LONGEST_KEY
+        self.spec.components.parameter("IDEMPOTENCY_KEY", "header", {"name": HEADER, **key}, lazy=True)
 
     def _register_paginationheader(self) -> None:
         """Pages say in their body and in Link what follows."""

@@ -19,6 +19,7 @@ LETTERS: dict[str, type[Letter]] = {
         joining.ConfirmAddress,
         joining.ActivationLink,
         joining.ApplicationRejected,
+        joining.Invitation,
         joining.ApplicationQuestion,
         joining.DecisionTakenBack,
         reviewing.ApplicationWaits,

@@ -90,6 +90,35 @@ class ApplicationRejected(Letter):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class Invitation(Letter):
+    """To somebody whose name we do not know yet."""
+
+    NAME = "invitation"
+
+    inviter: str | None
+    """Who invites, by name; None where that is no person whose name we know."""
+    link: Link
+    expires_at: Moment
+
+    def subject(self) -> str:
+        return _("You are invited to join UpdSpace")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        invited = (
+            _("%(inviter)s invites you to join UpdSpace.", inviter=self.inviter)
+            if self.inviter
+            else _("You are invited to join UpdSpace.")
+        )
+        return [
+            Paragraph(invited),
+            Paragraph(_("Tell us who you are, and you can open your account at once.")),
+            Button(_("Accept the invitation"), self.link),
+            Paragraph(_("The invitation works until %(moment)s.", moment=in_words(self.expires_at))),
+            Paragraph(_("If you do not want to join, ignore this mail: nothing will happen without you.")),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ApplicationQuestion(Letter):
     NAME = "application_question"
 

@@ -41,6 +41,7 @@ TEMPLATE_WORDS = {
     "confirm_address": lazy_gettext("Confirm the address"),
     "activation_link": lazy_gettext("Activation link"),
     "application_rejected": lazy_gettext("Application rejected"),
+    "invitation": lazy_gettext("Invitation"),
     "application_question": lazy_gettext("Question to an applicant"),
     "decision_taken_back": lazy_gettext("Decision taken back"),
     "application_waits": lazy_gettext("Application waits"),

@@ -8,10 +8,10 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
 from libs.people.access import staff
+from libs.web import shown_once
 from libs.web.problems import Problem
 from services.oidc.flows.clients import ClientChanged, InvalidClient, change_client, get_client, settings_of
 from services.oidc.models import Client
-from services.oidc.routes import shown_once
 from services.oidc.routes.client_form import as_entered, groups, read
 from services.oidc.routes.form_version import seen_version, version_to_show
 

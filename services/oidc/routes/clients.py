@@ -16,6 +16,7 @@ from flask_babel import gettext, ngettext
 from werkzeug.wrappers import Response as AnyResponse
 
 from libs.people.access import current_session, staff
+from libs.web import shown_once
 from services.oidc.flows import clients as flows
 from services.oidc.flows.clients.desk import look_at, rotate_seen_secret, sign_in_address
 from services.oidc.flows.clients.kinds import KINDS, create_client_of_kind
@@ -24,7 +25,6 @@ from services.oidc.flows.clients.search import STATES, search_clients
 from services.oidc.flows.refusals.advice import advice_for, difference_in
 from services.oidc.flows.resources import in_words, offered_scopes
 from services.oidc.models import Client
-from services.oidc.routes import shown_once
 from services.oidc.routes.client_form import in_groups
 
 bp = Blueprint("clients", __name__, url_prefix="/admin/clients")

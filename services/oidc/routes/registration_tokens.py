@@ -13,8 +13,8 @@ from flask_babel import gettext, ngettext
 
 from libs.people.access import staff
 from libs.service import parts_of
+from libs.web import shown_once
 from services.oidc.flows import registration_tokens as flows
-from services.oidc.routes import shown_once
 
 bp = Blueprint("registration_tokens", __name__, url_prefix="/admin/clients/registration-tokens")
 

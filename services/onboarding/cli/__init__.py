@@ -1,5 +1,6 @@
-"""Commands of onboarding, a file for each noun."""
+"""The commands of onboarding, a file per noun."""
 
 from services.onboarding.cli.applications import applications
+from services.onboarding.cli.invitations import invitations
 
-COMMANDS = (applications,)
+COMMANDS = (applications, invitations)

@@ -40,7 +40,7 @@ def seal_enrolment(*, token: str) -> str:
         "email_verified": application.confirmed_at is not None,
         "name": application.name,
         "locale": application.locale,
-        "roles": [],
+        "roles": application.roles,
         "continue": application.continue_to,
     }
     return seal_ticket(parts_of(current_app).settings, purpose="enrol", audience="account", content=content)
@@ -88,7 +88,7 @@ def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
                 email=application.email,
                 name=application.name,
                 locale=application.locale,
-                roles=[],
+                roles=application.roles,
                 reason=reason,
             )
         )

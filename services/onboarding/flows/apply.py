@@ -5,27 +5,35 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from libs.audit import acting_as
 from libs.database import utcnow, uuid7
 from services.onboarding.extensions import audit, db
 from services.onboarding.flows import links, mail, states
+from services.onboarding.flows.invitations import uses
 from services.onboarding.flows.review import reviewers
-from services.onboarding.models import IS_OPEN, OPEN, Application
+from services.onboarding.models import IS_OPEN, OPEN, UNDECIDED, Application, Invitation, fold
+
+__all__ = ["confirm_address", "fold", "look_at_confirmation", "send_again", "send_again_for_link", "submit"]
 
 MAIL_INTERVAL = timedelta(minutes=1)
 """Who asks again within this time is sent no second mail."""
 
 
-def fold(email: str) -> str:
-    """What makes two spellings of a checked address one: its case."""
-    return email.lower()
-
-
-def submit(*, email: str, name: str, why: str, locale: str, continue_to: str | None) -> None:
+def submit(
+    *,
+    email: str,
+    name: str,
+    why: str,
+    locale: str,
+    continue_to: str | None,
+    invitation: Invitation | None = None,
+) -> Application:
     """Take an application and mail a link that confirms its address.
 
     An address has one open application: sent again, it is the same row. Until the address is confirmed the
     newest answers count, and a change of them ends the earlier link, so that nobody confirms what they were
-    not shown. Returns nothing, and does the same work, whatever is known of the address.
+    not shown. Does the same work whatever is known of the address. With an `invitation` that was mailed to the
+    address no mail is needed: its link came by one.
     """
     answers = {"name": name, "why": why}
     with db.transaction():
@@ -39,7 +47,6 @@ def submit(*, email: str, name: str, why: str, locale: str, continue_to: str | N
                 target=states.target(application.id),
                 after={"state": application.state},
             )
-            mail.ask_to_confirm(application)
         elif application.state == "submitted" and changed:
             application.name, application.why = name, why
             application.locale, application.continue_to = locale, continue_to
@@ -48,9 +55,13 @@ def submit(*, email: str, name: str, why: str, locale: str, continue_to: str | N
                 target=states.target(application.id),
                 after={"changed": changed},
             )
+        if uses.is_for(invitation, application):
+            return application
+        if is_new or (changed and application.state == "submitted"):
             mail.ask_to_confirm(application)
         else:
             _repeat_mail(application)
+        return application
 
 
 def _open_application(*, email: str, **values: str | None) -> tuple[Application, bool]:
@@ -88,21 +99,26 @@ def look_at_confirmation(*, token: str) -> tuple[Application, str | None]:
     return states.get(link.application_id), links.end_of(link)
 
 
-def confirm_address(*, token: str) -> Application:
+def confirm_address(*, token: str) -> str | None:
     """The applicant has the address. An approved application is mailed its activation link at this moment.
 
-    Raises LinkEnded.
+    Returns that link where the person was invited, whose browser goes on with it. Raises LinkEnded.
     """
     with db.transaction():
         link = links.open_link(token, links.CONFIRM_ADDRESS)
         states.get_locked(link.application_id)
         links.spend(link)
         application = states.make(states.CONFIRM, link.application_id)
-        if application.state == "approved":
-            mail.send_activation_link(application)
-        elif application.state == "confirmed":
+        if application.invitation_id is not None and application.state in UNDECIDED:
+            actor = uses.target(application.invitation_id)
+            with acting_as(actor):
+                application = states.make(states.APPROVE, application.id, decided_by=actor)
+        if application.state == "confirmed":
             reviewers.tell(application)
-        return application
+        if application.state != "approved":
+            return None
+        url = mail.send_activation_link(application)
+        return url if application.invitation_id is not None else None
 
 
 def send_again(*, email: str) -> None:

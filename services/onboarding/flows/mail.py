@@ -16,11 +16,12 @@ def ask_to_confirm(application: Application) -> None:
     _send(application, "confirm_address", f"confirm:{application.id}:{link.id}", {"link": url}, link)
 
 
-def send_activation_link(application: Application) -> None:
-    """The link that opens the account; it ends the earlier one."""
+def send_activation_link(application: Application) -> str:
+    """The link that opens the account; it ends the earlier one. Returns its URL, for a browser that may go on by it."""
     url, link = links.issue(application.id, links.ACTIVATE)
     context = {"link": url, "expires_at": link.expires_at.isoformat()}
     _send(application, "activation_link", f"activation:{application.id}:{link.id}", context, link)
+    return url
 
 
 def tell_rejected(application: Application) -> None:

@@ -20,7 +20,7 @@ LONGEST_CONTINUE = 500
 """A longer way on is dropped: it travels in the ticket's address and then in a cookie, which hold 4 kB."""
 
 
-def _address() -> str | None:
+def typed_address() -> str | None:
     """The address whose mails are counted: one, however it is spelled."""
     typed = request.form.get("email", "")
     try:
@@ -32,35 +32,35 @@ def _address() -> str | None:
 
 def _link_or_address() -> str | None:
     """Whose mail is asked for again: of the link that brought here where there is one, as in the view."""
-    return request.args.get("token") or _address()
+    return request.args.get("token") or typed_address()
 
 
 @bp.get("/apply")
 @public
 def show_form() -> str:
-    return render_template("apply/form.html", values={}, errors={}, way_on=_way_on())
+    return render_template("apply/form.html", values={}, errors={}, way_on=way_on())
 
 
 @bp.post("/apply")
 @limiter.limit("register", "20 per minute")
-@limiter.limit("register", "10 per hour", by=_address)
+@limiter.limit("register", "10 per hour", by=typed_address)
 @public
 def submit() -> ResponseReturnValue:
     values = {name: request.form.get(name, "") for name in ("email", "name", "why")}
     try:
         answers = ApplicationForm().load(values)
     except ValidationError as error:
-        page = render_template("apply/form.html", values=values, errors=first_errors(error), way_on=_way_on())
+        page = render_template("apply/form.html", values=values, errors=first_errors(error), way_on=way_on())
         return page, 422
     flow.submit(
         **answers,
         locale=current_language(),
-        continue_to=_way_on(),
+        continue_to=way_on(),
     )
     return redirect(url_for("apply.sent"), 303)
 
 
-def _way_on() -> str | None:
+def way_on() -> str | None:
     """Where the person wanted to go: a path of ours that is not too long to carry."""
     path = safe_path(request.args.get("continue"), default="")
     return path if path and len(path) <= LONGEST_CONTINUE and path.isascii() else None
@@ -91,7 +91,9 @@ def show_confirmation() -> ResponseReturnValue:
 def confirm() -> ResponseReturnValue:
     token = request.args.get("token", "")
     try:
-        flow.confirm_address(token=token)
+        activation_link = flow.confirm_address(token=token)
+        if activation_link:
+            return redirect(activation_link, 303)
     except LinkEnded as ended:
         if ended.why != "used":
             raise

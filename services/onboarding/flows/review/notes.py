@@ -18,6 +18,7 @@ def add(*, application_id: uuid.UUID, text: str) -> Note:
         states.get_locked(application_id)
         note = Note(application_id=application_id, written_by=current_actor(), text=text)
         session.add(note)
+        session.flush()
         audit.record("application.note_written", target=states.target(application_id))
         return note
 

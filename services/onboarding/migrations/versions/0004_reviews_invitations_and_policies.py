@@ -34,9 +34,11 @@ def exchange(states: str, is_open: str) -> None:
 def upgrade() -> None:
     op.create_table('invitations',
     sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('email', sa.Text(), nullable=False),
     sa.Column('email_folded', sa.Text(), nullable=False),
     sa.Column('token_digest', sa.Text(), nullable=False),
+    sa.Column('earlier_digests', postgresql.ARRAY(sa.Text()), nullable=False),
     sa.Column('most_uses', sa.Integer(), nullable=False),
     sa.Column('uses', sa.Integer(), nullable=False),
     sa.Column('roles', postgresql.ARRAY(sa.Text()), nullable=False),
@@ -53,6 +55,18 @@ def upgrade() -> None:
     sa.UniqueConstraint('token_digest', name=op.f('uq_invitations_token_digest'))
     )
     op.create_index('ix_invitations_email_folded', 'invitations', ['email_folded'], unique=False, postgresql_where=sa.text("email_folded <> ''"))
+    op.create_index('ix_invitations_earlier_digests', 'invitations', ['earlier_digests'], unique=False, postgresql_using='gin')
+    op.create_table('idempotency_keys',
+    sa.Column('digest', sa.Text(), nullable=False),
+    sa.Column('operation', sa.Text(), nullable=False),
+    sa.Column('fingerprint', sa.Text(), nullable=False),
+    sa.Column('status', sa.SmallInteger(), nullable=False),
+    sa.Column('headers', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+    sa.Column('body', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint('digest', name=op.f('pk_idempotency_keys'))
+    )
+    op.create_index('ix_idempotency_keys_created_at', 'idempotency_keys', ['created_at'], unique=False)
     op.create_table('policies',
     sa.Column('id', sa.Integer(), autoincrement=False, nullable=False),
     sa.Column('version', sa.Integer(), nullable=False),
@@ -98,6 +112,7 @@ def upgrade() -> None:
     )
     op.create_index('ix_questions_application_id', 'questions', ['application_id'], unique=False)
     op.create_index('uq_questions_open', 'questions', ['application_id'], unique=True, postgresql_where=sa.text('answered_at IS NULL AND closed_at IS NULL'))
+    op.add_column('applications', sa.Column('version', sa.Integer(), server_default='1', nullable=False))
     op.add_column('applications', sa.Column('answers', postgresql.JSONB(astext_type=sa.Text()), server_default='{}', nullable=False))
     op.add_column('applications', sa.Column('terms_version', sa.Text(), nullable=True))
     op.add_column('applications', sa.Column('network', sa.Text(), nullable=True))
@@ -157,6 +172,7 @@ def downgrade() -> None:
     op.drop_column('applications', 'network')
     op.drop_column('applications', 'terms_version')
     op.drop_column('applications', 'answers')
+    op.drop_column('applications', 'version')
     op.drop_index('uq_questions_open', table_name='questions', postgresql_where=sa.text('answered_at IS NULL AND closed_at IS NULL'))
     op.drop_index('ix_questions_application_id', table_name='questions')
     op.drop_table('questions')
@@ -164,5 +180,8 @@ def downgrade() -> None:
     op.drop_table('notes')
     op.drop_table('reviewer_choices')
     op.drop_table('policies')
+    op.drop_index('ix_idempotency_keys_created_at', table_name='idempotency_keys')
+    op.drop_table('idempotency_keys')
+    op.drop_index('ix_invitations_earlier_digests', table_name='invitations', postgresql_using='gin')
     op.drop_index('ix_invitations_email_folded', table_name='invitations', postgresql_where=sa.text("email_folded <> ''"))
     op.drop_table('invitations')

@@ -14,7 +14,7 @@ from libs.observe.logs import get_logger
 from libs.people.access import current_session
 from libs.service import parts_of
 
-log = get_logger("OIDC.clients")
+log = get_logger("libs.shown_once")
 
 LIFETIME = timedelta(minutes=2)
 
