@@ -26,7 +26,7 @@ PYTHON = VENV / "bin" / "python"
 RUN_LOCK = "requirements-run.txt"
 TESTS_LOCK = "tests/requirements.txt"
 SERVICES = ("account", "onboarding", "oidc", "notification")
-APIS = ("account", "onboarding", "oidc")
+APIS = ("account", "onboarding", "oidc", "notification")
 """The services that have an API."""
 CATALOGUES = ("libs/web", "gateway", *(f"services/{name}" for name in SERVICES))
 

@@ -56,6 +56,7 @@ class Metrics:
             "Applications decided, and decisions taken back, by outcome",
             "outcome",
         )
+        self.mail_feedback = counter("id_mail_feedback", "Reports of a mail provider, by type", "type")
         self.pool_connections = Gauge(
             "id_db_pool_connections",
             "Connections of the pool",

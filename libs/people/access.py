@@ -82,14 +82,17 @@ def protocol(why: str) -> Callable[[View], View]:
     return lambda view: _declare(view, Access("protocol", why=why))
 
 
-def bearer(scope: str, *, role: str | None = None, fresh: bool = False) -> Callable[[View], View]:
+def bearer(
+    scope: str, *, role: str | tuple[str, ...] | None = None, fresh: bool = False
+) -> Callable[[View], View]:
     """Whoever bears an access token of ours with this scope, on /api/* alone; a cookie never counts there.
 
-    With a role a person must hold it too (`admin` always does), while a client by itself needs the scope alone.
-    Without one the route is the person's own, and no client enters by itself. `fresh` asks a person for a recent
-    sign-in (step-up): the answer to an older one says so (RFC 9470).
+    With a role a person must hold it too, or one of several (`admin` always does), while a client by itself needs the
+    scope alone. Without one the route is the person's own, and no client enters by itself. `fresh` asks a person for
+    a recent sign-in (step-up): the answer to an older one says so (RFC 9470).
     """
-    access = Access("bearer", roles=(role,) if role else (), scope=scope, needs_fresh=fresh)
+    roles = (role,) if isinstance(role, str) else role or ()
+    access = Access("bearer", roles=roles, scope=scope, needs_fresh=fresh)
     return lambda view: _declare(view, access)
 
 

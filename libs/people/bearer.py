@@ -48,6 +48,10 @@ API_SCOPES: dict[str, Any] = {
         "see who asks to join and who is invited, as far as your role allows it"
     ),
     "applications:write": lazy_gettext("decide who joins, and invite people, as far as your role allows it"),
+    "messages:read": lazy_gettext("see which mail was sent and which was not, as far as your role allows it"),
+    "messages:write": lazy_gettext(
+        "send mail again and let addresses have mail again, as far as your role allows it"
+    ),
     "clients:read": lazy_gettext("see the apps that sign people in here, as far as your role allows it"),
     "clients:write": lazy_gettext("register and change apps, as far as your role allows it"),
 }
@@ -327,7 +331,7 @@ def authenticate(
     if bearer.sub is None and not roles:
         raise InsufficientScope(scope, lazy_gettext("It is nobody's own: a client by itself got it."))
     if bearer.sub is not None and roles and not bearer.has_role(*roles):
-        raise InsufficientScope(scope, lazy_gettext("It lacks the role %(role)s.", role=roles[0]))
+        raise InsufficientScope(scope, lazy_gettext("It lacks the role %(role)s.", role=" / ".join(roles)))
     if max_age is not None and bearer.sub is not None and not bearer.is_fresh(max_age):
         raise StaleSignIn(max_age)
     g.bearer = bearer

@@ -9,10 +9,12 @@ from services.notification import tasks
 from services.notification.cli import COMMANDS
 from services.notification.consumers import HANDLERS
 from services.notification.extensions import limiter, stores
-from services.notification.flows import delivery, messages
-from services.notification.models import RESULTS, WAITING
+from services.notification.flows import delivery, feedback, messages
+from services.notification.models import REPORTS, RESULTS, WAITING
+from services.notification.routes import mail_feedback, suppressions, templates
 from services.notification.routes import mailbox as mailbox_pages
 from services.notification.routes import messages as message_pages
+from services.notification.routes.api import API
 from services.notification.settings import NotificationSettings
 
 __all__ = ["create_app", "tasks"]
@@ -36,7 +38,14 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
         name="notification",
         limiter=limiter,
         stores=stores,
-        blueprints=[message_pages.bp, *([mailbox_pages.bp] if settings.is_development else [])],
+        blueprints=[
+            message_pages.bp,
+            templates.bp,
+            suppressions.bp,
+            mail_feedback.bp,
+            *([mailbox_pages.bp] if settings.is_development else []),
+        ],
+        api=API,
         handlers=HANDLERS,
         commands=COMMANDS,
         checks={"email": email},
@@ -45,4 +54,6 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
     )
     for result in RESULTS[:-1]:
         parts_of(app).metrics.emails_sent.labels(result=result)
+    for report in (*REPORTS, feedback.UNKNOWN):
+        parts_of(app).metrics.mail_feedback.labels(type=report)
     return app

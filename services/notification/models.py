@@ -1,4 +1,4 @@
-"""Tables of notification: messages and their attempts, the members' languages, the development mailbox."""
+"""Tables of notification: messages, their attempts and what came back, the members' languages, the mailbox."""
 
 import uuid
 from datetime import datetime
@@ -15,10 +15,13 @@ WAITING = ("queued", "sending", "deferred")
 """What goes on by itself."""
 SUPPRESSION_REASONS = ("refused", "bounced", "complained")
 """The server refused the address for good; a report said that it does not exist; its owner calls our mail unwanted."""
+REPORTS = ("bounced", "complained", "delivered")
+"""What a mail provider tells of a mail after its server took it."""
 RESULTS = ("sent", "deferred", "unreachable", "refused", "unwritable", "lost")
 """How an attempt ended. `deferred`: the server wants it later; `unreachable`: the server could not be used;
 `refused` for good; `unwritable`: no mail could be made; `lost`: its worker died, and nobody knows more."""
 _WAITS = "state IN ('queued', 'sending', 'deferred')"
+_STANDS = "state IN ('failed', 'parked', 'suppressed')"
 
 
 def _one_of(column: str, words: tuple[str, ...]) -> str:
@@ -61,14 +64,24 @@ class Message(db.Model):  # type: ignore[name-defined]
     attempts: Mapped[list["Attempt"]] = relationship(
         order_by="Attempt.number", lazy="raise", cascade="all, delete-orphan", passive_deletes=True
     )
+    reports: Mapped[list["Report"]] = relationship(
+        order_by="Report.id", lazy="raise", cascade="all, delete-orphan", passive_deletes=True
+    )
 
     __table_args__ = (
         sa.CheckConstraint(_one_of("state", STATES), name="state"),
         # The sweep looks for what is due among the few rows that still wait.
         sa.Index("ix_messages_due", "due_at", postgresql_where=sa.text(_WAITS)),
         sa.Index("ix_messages_state_id", "state", "id"),
-        # Whoever asks for their data, or goes, is known here by address.
-        sa.Index("ix_messages_recipient", sa.func.lower(sa.column("recipient"))),
+        # What stands may all be old: staff's list of it must not begin at what was sent since.
+        sa.Index("ix_messages_standing", "id", postgresql_where=sa.text(_STANDS)),
+        # Whoever asks for their data, or goes, is known here by address; staff may know how it begins.
+        sa.Index(
+            "ix_messages_recipient",
+            sa.func.lower(sa.column("recipient")).label("address"),
+            "id",
+            postgresql_ops={"address": "text_pattern_ops"},
+        ),
         # A number from the logs finds the mails that it caused.
         sa.Index("ix_messages_correlation_id", "correlation_id"),
         sa.Index("ix_messages_template_id", "template", "id"),
@@ -93,13 +106,42 @@ class Attempt(db.Model):  # type: ignore[name-defined]
     __table_args__ = (sa.CheckConstraint(_one_of("result", RESULTS), name="result"),)
 
 
+class Report(db.Model):  # type: ignore[name-defined]
+    """What a mail provider told of a message that had left."""
+
+    __tablename__ = "reports"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    message_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("messages.id", ondelete="CASCADE"))
+    type: Mapped[str] = mapped_column(sa.Text)
+    is_permanent: Mapped[bool] = mapped_column(default=False)
+    """Of a bounce: the address will never take mail."""
+    detail: Mapped[str | None] = mapped_column(sa.Text)
+    """What the provider said, shortened, without links."""
+    received_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+
+    __table_args__ = (
+        sa.CheckConstraint(_one_of("type", REPORTS), name="type"),
+        sa.Index("ix_reports_message_id_id", "message_id", "id"),
+    )
+
+
+class TakenFeedback(db.Model):  # type: ignore[name-defined]
+    """A webhook that was taken: the same one again changes nothing."""
+
+    __tablename__ = "taken_feedback"
+
+    webhook_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    taken_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow, index=True)
+
+
 class Suppression(db.Model):  # type: ignore[name-defined]
     """An address that is written to no more, but for its security; until staff lift it."""
 
     __tablename__ = "suppressions"
 
-    email: Mapped[str] = mapped_column(sa.Text, primary_key=True)
-    """Folded as flows/recipients.py does it."""
+    email: Mapped[str] = mapped_column(sa.Text(collation="C"), primary_key=True)
+    """Folded as flows/recipients.py does it; in an order by which its beginning is found, too."""
     reason: Mapped[str] = mapped_column(sa.Text)
     detail: Mapped[str] = mapped_column(sa.Text, default="")
     """What the server or the report said, shortened."""

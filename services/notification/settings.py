@@ -1,5 +1,7 @@
-"""Settings of notification: where mail leaves, and in whose name."""
+"""Settings of notification: where mail leaves, in whose name, and who may tell what became of it."""
 
+import base64
+import binascii
 import dataclasses
 from dataclasses import dataclass
 from email.errors import HeaderParseError
@@ -12,6 +14,9 @@ from libs.settings import ServiceSettings, SettingsError, is_loopback
 
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 LONGEST_SMTP_TIMEOUT_S = 50
+WEBHOOK_SECRET_PREFIX = "whsec_"
+WEBHOOK_SECRET_BYTES = range(24, 65)
+"""How long the secret of a webhook may be (Standard Webhooks)."""
 DEVELOPMENT_SENDER = "UpdSpace ID <no-reply@localhost>"
 
 
@@ -65,6 +70,14 @@ class NotificationSettings(ServiceSettings):
     MAIL_FROM: str = ""
     """The sender of every mail: an address, or `Name <address>`."""
 
+    MAIL_FEEDBACK_SECRETS: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    """What signs /api/v1/mail-feedback, `whsec_` and base64 each; several while they change. Unset: it is closed."""
+
+    @property
+    def mail_feedback_keys(self) -> tuple[bytes, ...]:
+        """The secrets as keys. Raises SettingsError, which never repeats one."""
+        return tuple(_webhook_key(secret) for secret in self.MAIL_FEEDBACK_SECRETS)
+
     @property
     def smtp_server(self) -> SMTPServer | None:
         """None: delivery ends in the mailbox."""
@@ -94,7 +107,7 @@ class NotificationSettings(ServiceSettings):
             raise SettingsError("SMTP_URL is not set: outside development mail needs a server to leave by.")
         if not self.MAIL_FROM and not self.is_development:
             raise SettingsError("MAIL_FROM is not set: name the address that mail comes from.")
-        _ = self.sender
+        _ = self.sender, self.mail_feedback_keys
         server = self.smtp_server
         if server and server.password and server.scheme == "smtp" and not self._may_speak_plainly(server):
             raise SettingsError("SMTP_URL must use smtps:// or smtp+starttls:// when it carries a password.")
@@ -103,3 +116,17 @@ class NotificationSettings(ServiceSettings):
 
     def _may_speak_plainly(self, server: SMTPServer) -> bool:
         return self.is_development or is_loopback(server.host)
+
+
+def _webhook_key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix(WEBHOOK_SECRET_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not secret.startswith(WEBHOOK_SECRET_PREFIX) or len(key) not in WEBHOOK_SECRET_BYTES:
+        raise SettingsError(
+            "MAIL_FEEDBACK_SECRETS must be whsec_ and 24 to 64 random bytes in base64, comma-separated."
+        )
+    if len(set(key)) < 8:
+        raise SettingsError("MAIL_FEEDBACK_SECRETS looks like a placeholder: generate a random one.")
+    return key

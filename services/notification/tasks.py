@@ -3,7 +3,7 @@
 import uuid
 
 from services.notification.extensions import tasks
-from services.notification.flows import delivery, erasure
+from services.notification.flows import delivery, erasure, feedback
 
 
 @tasks.task
@@ -22,3 +22,9 @@ def sweep_messages() -> None:
 def forget_erased() -> None:
     """Every 10 min: forget the last mails to people who are gone once they have left, then the addresses."""
     erasure.forget_erased()
+
+
+@tasks.task
+def clear_feedback() -> None:
+    """Daily: forget which webhooks were taken more than a week ago."""
+    feedback.clear_taken()

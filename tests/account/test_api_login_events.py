@@ -95,7 +95,7 @@ def test_a_filter_that_means_nothing_is_refused(support_program: Program, name: 
 def test_a_search_for_what_is_rare_stops_and_goes_on_from_there(
     app: Flask, person: Person, support_program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.account.flows.lists.SCANNED", 3)
+    monkeypatch.setattr("libs.lists.SCANNED", 3)
     event_at(app, person, timedelta(days=2), method="passkey", reason="cancelled")
     for _ in range(4):
         event_at(app, person, timedelta(days=1))

@@ -193,7 +193,7 @@ def test_what_was_refused_by_a_limit_is_found_by_the_address(
 def test_a_rare_event_is_found_page_by_page_however_far_back(
     app: Flask, support: Browser, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.account.flows import lists
+    from libs import lists
 
     monkeypatch.setattr(lists, "SCANNED", 20)
     method = f"m{uuid.uuid4().hex[:8]}"

@@ -14,7 +14,7 @@ from tests.conftest import SERVICES
 ROOT = Path(__file__).resolve().parents[2]
 
 LIBS = {
-    "audit", "commands", "database", "prepared", "service", "settings",
+    "audit", "commands", "database", "lists", "prepared", "service", "settings",
     "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
     "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.requests", "observe.worker_health",
@@ -33,7 +33,8 @@ CSRF_FREE = {
             "/oauth2/logout", "/oauth2/par", "/oauth2/device_authorization",
             "/oauth2/register", "/oauth2/register/<client_id>",
         }
-    }
+    },
+    "notification": {"a webhook, signed": {"/api/v1/mail-feedback"}},
 }  # fmt: skip
 
 TOP_LEVEL = {

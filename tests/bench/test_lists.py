@@ -1,5 +1,6 @@
-"""Lists stay flat: ten times as many people, login events or applications, and a page takes no longer."""
+"""Lists stay flat: ten times as many people, login events, applications or messages, and a page takes no longer."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -12,10 +13,12 @@ from flask import Flask
 from libs.audit import acting_as
 from libs.database import utcnow
 from tests.account.plans import seeded
+from tests.notification import long_lists
 
 SMALL, LARGE = (10_000, 100_000), (100_000, 1_000_000)
 """People and login events."""
 FEW_APPLICATIONS, MANY_APPLICATIONS = 100_000, 1_000_000
+MESSAGES = (100_000, 1_000_000)
 TIMES = 30
 MOST_MS = 50
 """Nobody waits for a list, however long it is."""
@@ -60,6 +63,16 @@ def _measure(app: Flask, size: tuple[int, int]) -> dict[str, float]:
         return {name: _median_ms(read) for name, read in _lists().items()}
 
 
+def _measure_messages(app: Flask, size: int) -> dict[str, float]:
+    from services.notification.flows.search import Wanted, search_messages
+
+    with long_lists.seeded(app, messages=size), app.app_context():
+        return {
+            name: _median_ms(functools.partial(search_messages, Wanted(**wanted)))
+            for name, (wanted, _) in long_lists.SEARCHES.items()
+        }
+
+
 def _median_ms(read: Callable[[], Any]) -> float:
     read()
     taken = []
@@ -96,3 +109,9 @@ def _measure_queue(app: Flask, count: int) -> dict[str, float]:
 
     with seeded_applications(app, count=count), app.app_context(), acting_as("user:me"):
         return {name: _median_ms(look) for name, look in looks().items()}
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(900)
+def test_lists_of_messages_take_as_long_with_ten_times_as_many(notification_app: Flask) -> None:
+    _compare(*(_measure_messages(notification_app, size) for size in MESSAGES))

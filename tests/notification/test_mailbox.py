@@ -1,6 +1,7 @@
 """The development mailbox: where mail ends while SMTP_URL is unset."""
 
 import json
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,7 @@ def test_a_mails_page_has_links_that_work(app: Flask, browser: Browser) -> None:
     link = f"{ORIGIN}/apply/confirm?token=abc&next=1"
     message = deliver(app, ask(app, context={"name": "<b>Ada</b>", "link": link}))
     browser.get("/dev/mailbox", query_string={"to": message.recipient})
-    path = browser.text.split('href="/dev/mailbox/')[1].split('"')[0]
+    path = re.findall(r'href="/dev/mailbox/([0-9a-f-]{36})"', browser.text)[0]
     browser.get(f"/dev/mailbox/{path}")
     assert f'href="{link.replace("&", "&amp;")}"' in browser.text
     assert "Hello &lt;b&gt;Ada&lt;/b&gt;," in browser.text
@@ -85,15 +86,39 @@ def test_a_mails_page_has_links_that_work(app: Flask, browser: Browser) -> None:
 def test_the_html_of_a_mail_is_shown_in_a_sandbox(app: Flask, browser: Browser) -> None:
     message = deliver(app, ask(app))
     browser.get("/dev/mailbox", query_string={"to": message.recipient})
-    path = browser.text.split('href="/dev/mailbox/')[1].split('"')[0]
-    page = browser.get(f"/dev/mailbox/{path}/html")
+    path = re.search(r'href="(/dev/mailbox/[0-9a-f-]{36})"', browser.text)
+    assert path
+    page = browser.get(path[1])
+    assert f"frame-src {ORIGIN}" in page.headers["Content-Security-Policy"]
+    frame = re.search(r'<iframe [^>]*src="([^"]+)"[^>]* sandbox="([^"]*)"', browser.text)
+    assert frame
+    assert frame[2] == "allow-top-navigation-by-user-activation"
+    page = browser.get(frame[1])
+    assert page.headers["X-Frame-Options"] == "SAMEORIGIN"
     policy = page.headers["Content-Security-Policy"]
-    assert "sandbox" in policy
+    assert "sandbox allow-top-navigation-by-user-activation" in policy
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
     assert "allow-scripts" not in policy
-    assert "frame-ancestors 'none'" in policy
+    assert "frame-ancestors 'self'" in policy
     assert page.headers["Cache-Control"] == "no-store"
+
+
+def test_the_list_leads_where_a_mails_button_leads(app: Flask, browser: Browser) -> None:
+    link = f"{ORIGIN}/apply/confirm?token=of-the-button&next=1"
+    message = deliver(app, ask(app, context={"name": "Ada", "link": link}))
+    browser.get("/dev/mailbox", query_string={"to": message.recipient})
+    assert f'href="{link.replace("&", "&amp;")}">Confirm the address</a>' in browser.text
+    assert "You asked to join UpdSpace with this address." in browser.text
+
+
+def test_a_part_of_an_address_finds_all_that_hold_it(app: Flask, browser: Browser) -> None:
+    first, second = (deliver(app, ask(app, recipient=f"{name}.part%@people.test")) for name in ("ann", "bob"))
+    other = deliver(app, ask(app))
+    browser.get("/dev/mailbox", query_string={"to": "PART%"})
+    assert first.recipient in browser.text
+    assert second.recipient in browser.text
+    assert other.recipient not in browser.text
 
 
 def test_with_a_mail_server_named_the_page_says_that_mail_is_not_here(

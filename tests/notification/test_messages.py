@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -165,7 +166,7 @@ def test_retrying_twice_is_one_retry(mail_app: Flask, browser: Browser, refused:
         browser.post(f"/admin/messages/{refused.id}", data=dict(form.fields), headers={"Origin": ORIGIN})
         assert browser.status == 303
     browser.get(browser.location)
-    assert "This message is not failed" in browser.text
+    assert "This message is on its way already" in browser.text
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_the_pages_speak_russian(app: Flask, browser: Browser) -> None:
 def test_commands_list_show_and_retry_a_failed_message(mail_app: Flask, sink: Sink, refused: Message) -> None:
     rows = json.loads(run_command(mail_app, "messages", "list", "--failed", "--json").output)
     assert str(refused.id) in [row["id"] for row in rows]
-    assert {row["state"] for row in rows} == {"failed"}
+    assert {row["state"] for row in rows} <= {"failed", "parked"}
     shown = json.loads(run_command(mail_app, "messages", "show", str(refused.id), "--json").output)
     assert shown["attempts"][0]["answer"] == "550 5.1.1 No such mailbox"
     assert "550 5.1.1" in run_command(mail_app, "messages", "show", str(refused.id)).output
@@ -246,7 +247,7 @@ def test_a_command_refuses_to_retry_what_was_sent(app: Flask) -> None:
     message = deliver(app, ask(app))
     result = run_command(app, "messages", "retry", str(message.id))
     assert result.exit_code == 1
-    assert "not failed" in result.output
+    assert "not kept any more" in result.output
 
 
 def test_a_mail_whose_link_is_dead_is_not_tried_again(app: Flask, browser: Browser) -> None:
@@ -259,6 +260,82 @@ def test_a_mail_whose_link_is_dead_is_not_tried_again(app: Flask, browser: Brows
     browser.get(f"/admin/messages/{message.id}")
     assert 'id="retry"' not in browser.text
     assert "Too late" in browser.text
+
+
+def move(app: Flask, message: Message, **values: object) -> None:
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(sa.update(Message).where(Message.id == message.id).values(**values))
+
+
+@pytest.mark.parametrize(
+    ("template", "asked_by", "place"),
+    [
+        ("confirm_address", "onboarding", "/admin/applications?state=all&amp;q="),
+        ("set_password", "account", "/admin/users?q="),
+    ],
+)
+def test_where_the_content_is_gone_the_page_says_where_to_ask(
+    app: Flask, browser: Browser, template: str, asked_by: str, place: str
+) -> None:
+    event = request_of(template=template)
+    assert receive(app, event, asked_by) == "handled"
+    message = deliver(app, message_of(app, event.deduplication_key))
+    assert message.state == "sent"
+    sign_in_copy(browser, app, roles=["support"])
+    browser.get(f"/admin/messages/{message.id}")
+    assert 'id="retry"' not in browser.text
+    assert "What this mail said is not kept any more" in browser.text
+    assert f'href="{place}{quote(message.recipient)}"' in browser.text
+
+
+def test_a_suppressed_message_is_queued_again_once_its_address_is_lifted(
+    app: Flask, browser: Browser
+) -> None:
+    from services.notification.flows import suppressions
+
+    message = ask(app)
+    move(app, message, state="suppressed", reason="suppressed")
+    with app.app_context():
+        suppressions.suppress(email=message.recipient, reason="complained")
+    sign_in_copy(browser, app, roles=["support"])
+    browser.get(f"/admin/messages/{message.id}")
+    assert 'id="retry"' not in browser.text
+    assert f'href="/admin/messages/suppressions?q={message.recipient}"' in browser.text
+    assert "lift that first" in run_command(app, "messages", "retry", str(message.id)).output
+    with app.app_context():
+        suppressions.lift(email=message.recipient, reason="asked us to")
+    browser.fill(f"/admin/messages/{message.id}", button="retry", follow=True)
+    assert "The message is queued again." in browser.text
+    assert fresh(app, message).state == "queued"
+
+
+def test_several_messages_are_queued_again_by_one_command(app: Flask) -> None:
+    messages = [ask(app) for _ in range(2)]
+    for message in messages:
+        move(app, message, state="parked", reason="too_many_tries", tries=100)
+    result = run_command(app, "messages", "retry", *[str(message.id) for message in messages], "--json")
+    assert [row["state"] for row in json.loads(result.output)] == ["queued", "queued"]
+    assert {fresh(app, message).tries for message in messages} == {0}
+
+
+def test_all_that_failed_is_queued_again_but_what_cannot_be_sent(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.notification.flows.messages.RETRY_BATCH", 2)
+    run_command(app, "messages", "retry", "--all-failed")
+    messages = [ask(app) for _ in range(5)]
+    for message in messages:
+        move(app, message, state="failed", reason="refused")
+    move(app, messages[0], expires_at=utcnow())
+    move(app, messages[1], sealed_context=None)
+    move(app, messages[2], state="parked", reason="unwritable")
+    parts_of(app).redis.delete("notification")
+    result = run_command(app, "messages", "retry", "--all-failed")
+    assert "Queued again: 3." in result.output
+    assert [fresh(app, message).state for message in messages] == ["failed", "failed", *["queued"] * 3]
+    assert {arguments[0] for _, arguments in queued(app)} == {str(message.id) for message in messages[2:]}
+    for wrong in ([], [str(messages[0].id), "--all-failed"]):
+        assert run_command(app, "messages", "retry", *wrong).exit_code == 2
 
 
 def test_failed_messages_are_what_waits_for_staff(mail_app: Flask, refused: Message) -> None:

@@ -78,3 +78,33 @@ def test_what_settings_print_holds_no_password(environment: dict[str, str]) -> N
     settings = load(environment, **{**PRODUCTION, "SMTP_URL": "smtps://suite:a-marked-word@mail.test"})
     assert "a-marked-word" not in repr(settings)
     assert "a-marked-word" not in repr(settings.smtp_server)
+
+
+KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_secrets_of_the_webhook_are_keys(environment: dict[str, str]) -> None:
+    settings = load(environment, MAIL_FEEDBACK_SECRETS=f"{KEY}, {KEY.replace('Mf', 'Nf')}")
+    assert [len(key) for key in settings.mail_feedback_keys] == [24, 24]
+    assert KEY not in repr(settings)
+    assert load(environment).mail_feedback_keys == ()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        KEY.removeprefix("whsec_"),
+        "whsec_",
+        "whsec_c2hvcnQ=",
+        "whsec_not base64",
+        f"{KEY},short",
+        "whsec_" + "A" * 32,
+        "whsec_" + "QUJD" * 30,
+    ],
+)
+def test_a_bad_secret_of_the_webhook_stops_the_start_and_is_not_repeated(
+    environment: dict[str, str], secret: str
+) -> None:
+    with pytest.raises(SettingsError, match=r"^MAIL_FEEDBACK_SECRETS") as caught:
+        load(environment, MAIL_FEEDBACK_SECRETS=secret)
+    assert secret.removeprefix("whsec_")[:12] not in str(caught.value) or secret == "whsec_"

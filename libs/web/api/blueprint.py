@@ -90,7 +90,7 @@ class APIBlueprint(flask_smorest.Blueprint):
         else:
             doc["security"] = [{"oauth2": [access.scope]}]
             if access.roles:
-                doc["x-role"] = access.roles[0]
+                doc["x-role"] = " / ".join(access.roles)
             if access.needs_fresh:
                 doc["x-max-age"] = int(STEP_UP_LIFETIME.total_seconds())
         return doc

@@ -6,9 +6,9 @@ import click
 
 from libs.commands import DURATION, LIMIT, command, show
 from libs.database import utcnow
+from libs.lists import gather
 from libs.observe.metrics import LOGIN_REASONS
 from libs.web.client_address import parse_network
-from services.account.flows.lists import gather
 from services.account.flows.login_events import Attempt, Wanted, count_failures, list_login_events
 
 A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)

@@ -8,8 +8,8 @@ import click
 from flask.cli import AppGroup
 
 from libs.commands import LIMIT, command, done, show, show_one, wait_for_events
+from libs.lists import gather
 from services.account.flows import erasure, search, users
-from services.account.flows.lists import gather
 from services.account.flows.overview import look_at
 from services.account.flows.password_links import open_without_password
 from services.account.models import ROLES, User

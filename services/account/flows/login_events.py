@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.database import first_uuid7
 from libs.guard.ratelimit import hashed_user
+from libs.lists import Filter, Page, read_page
 from libs.observe.logs import correlation_id, get_logger
 from libs.observe.metrics import LOGIN_REASONS
 from libs.service import parts_of
 from services.account.extensions import audit, db
-from services.account.flows.lists import Filter, Page, read_page
 from services.account.flows.places import country_of
 from services.account.flows.users import find_user, normalise_email
 from services.account.flows.visitor import Visitor

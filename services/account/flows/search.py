@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from libs.lists import Filter, Page, read_page
 from services.account.extensions import db
-from services.account.flows.lists import Filter, Page, read_page
 from services.account.flows.passwords import UNUSABLE
 from services.account.flows.users import MAX_EMAIL_LENGTH, normalise_email
 from services.account.models import NAME_WORDS, Passkey, PasswordCredential, TOTPCredential, User

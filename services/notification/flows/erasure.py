@@ -11,7 +11,7 @@ from libs.database import utcnow
 from libs.observe.logs import get_logger
 from services.notification.extensions import audit, db
 from services.notification.flows import lifecycle, recipients
-from services.notification.models import WAITING, Attempt, Erasure, Message
+from services.notification.models import WAITING, Attempt, Erasure, Message, Report
 
 log = get_logger("notification.erasure")
 
@@ -89,6 +89,7 @@ def _forget_messages(erasure: Erasure) -> int:
             .values(recipient=NOBODY, sealed_context=None)
             .execution_options(synchronize_session=False)
         )
-        # Servers like to repeat the address that they do not take.
+        # Servers and providers like to repeat the address that they do not take.
         db.session.execute(sa.update(Attempt).where(Attempt.message_id.in_(ids)).values(answer=None))
+        db.session.execute(sa.update(Report).where(Report.message_id.in_(ids)).values(detail=None))
     return len(ids)

@@ -1,10 +1,13 @@
 """The development mailbox: where mail ends while no SMTP server is named."""
 
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from html import unescape
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from flask import current_app
@@ -20,6 +23,8 @@ from services.notification.models import MailboxEntry
 from services.notification.writing import Mail
 
 SHOWN = 200
+# As letter.html writes them.
+_BUTTON = re.compile(r'<a class="button( danger)?" href="([^"]+)">([^<]+)</a>')
 
 
 class UnknownMail(Problem):
@@ -36,6 +41,26 @@ class KeptMail:
     text: str = field(repr=False)
     html: str = field(repr=False)
     sent_at: datetime
+
+    @property
+    def first_lines(self) -> str:
+        """How it begins after its greeting."""
+        paragraphs = self.text.split("\n\n")
+        return paragraphs[1].replace("\n", " ") if len(paragraphs) > 1 else ""
+
+    @property
+    def buttons(self) -> list["MailButton"]:
+        """What its buttons say and where they lead."""
+        return [
+            MailButton(label=unescape(label), link=unescape(link), is_primary=not kind)
+            for kind, link, label in _BUTTON.findall(self.html)
+        ]
+
+
+class MailButton(NamedTuple):
+    label: str
+    link: str
+    is_primary: bool
 
 
 def keep(mail: Mail, *, message_id: uuid.UUID, recipient: str) -> None:
@@ -62,10 +87,12 @@ def is_in_use() -> bool:
 
 
 def newest(*, to: str | None = None) -> list[KeptMail]:
-    """The newest mails first, at most SHOWN, all or those to one address."""
+    """The newest mails first, at most SHOWN: all, those to one address, or to those that hold a part of one."""
     query = sa.select(MailboxEntry).order_by(MailboxEntry.id.desc()).limit(SHOWN)
     if to:
-        query = query.where(sa.func.lower(MailboxEntry.recipient) == folded(to.replace("\0", "")))
+        wanted, address = folded(to.replace("\0", "")), sa.func.lower(MailboxEntry.recipient)
+        is_part = "@" not in wanted
+        query = query.where(address.contains(wanted, autoescape=True) if is_part else address == wanted)
     return _opened(db.session.scalars(query).all())
 
 

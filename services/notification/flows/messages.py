@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +17,14 @@ from libs.observe.logs import correlation_id, get_logger
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.notification.extensions import audit, db, tasks
-from services.notification.flows import lifecycle
+from services.notification.flows import lifecycle, suppressions
 from services.notification.letters import letter_of
-from services.notification.models import STATES, Message
+from services.notification.models import Message
 
 log = get_logger("notification.messages")
 
-PAGE = 50
+RETRY_BATCH = 100
+"""Messages that are queued again in one transaction."""
 
 
 class UnknownMessage(Problem):
@@ -31,9 +32,9 @@ class UnknownMessage(Problem):
 
 
 class NothingToRetry(Problem):
-    """Only what failed can be tried again."""
+    """It waits, or is on its way: it leaves by itself."""
 
-    status, slug, title = 409, "nothing-to-retry", lazy_gettext("This message is not failed")
+    status, slug, title = 409, "nothing-to-retry", lazy_gettext("This message is on its way already")
 
 
 class LinkExpired(Problem):
@@ -41,6 +42,20 @@ class LinkExpired(Problem):
 
     status, slug = 409, "link-expired"
     title = lazy_gettext("The link in this mail has expired: a new one must be asked for")
+
+
+class ContentGone(Problem):
+    """What a mail said goes with its delivery; only a new mail would help."""
+
+    status, slug = 409, "content-gone"
+    title = lazy_gettext("What this mail said is not kept any more: a new one must be asked for")
+
+
+class AddressSuppressed(Problem):
+    """Queued again it would only be suppressed again."""
+
+    status, slug = 409, "address-suppressed"
+    title = lazy_gettext("Its address is written to no more: lift that first")
 
 
 def request_mail(
@@ -100,24 +115,12 @@ def read_context(message_id: uuid.UUID, sealed: str) -> dict[str, Any]:
     return content
 
 
-def list_messages(
-    *, state: str | None = None, before: uuid.UUID | None = None, limit: int = PAGE
-) -> Sequence[Message]:
-    """The newest messages first, those in a state, those older than one."""
-    query = sa.select(Message).order_by(Message.id.desc()).limit(limit)
-    if state in STATES:
-        query = query.where(Message.state == state)
-    if before is not None:
-        query = query.where(Message.id < before)
-    return db.session.scalars(query.execution_options(populate_existing=True)).all()
-
-
 def get_message(message_id: uuid.UUID) -> Message:
-    """A message with its attempts. Raises UnknownMessage."""
+    """A message with its attempts and what came back. Raises UnknownMessage."""
     message = db.session.scalar(
         sa.select(Message)
         .where(Message.id == message_id)
-        .options(selectinload(Message.attempts))
+        .options(selectinload(Message.attempts), selectinload(Message.reports))
         .execution_options(populate_existing=True)
     )
     if message is None:
@@ -126,29 +129,65 @@ def get_message(message_id: uuid.UUID) -> Message:
 
 
 def retry(*, message_id: uuid.UUID) -> Message:
-    """Queue a failed message again, with as many tries as a new one.
+    """Queue a message again, the same one, with as many tries as a new one has.
 
-    Raises UnknownMessage, NothingToRetry, LinkExpired.
+    Raises UnknownMessage, NothingToRetry, LinkExpired, ContentGone, AddressSuppressed.
     """
     with db.transaction() as session:
         message = session.get(Message, message_id, with_for_update=True, populate_existing=True)
         if message is None:
             raise UnknownMessage
-        if message.state not in lifecycle.STANDS:
-            raise NothingToRetry
-        now = utcnow()
-        if lifecycle.is_too_late(message, now=now) or message.sealed_context is None:
-            raise LinkExpired
-        before = {"state": message.state, "reason": message.reason}
-        lifecycle.queue_again(message, now=now)
-        audit.record(
-            "message.retried",
-            target=f"message:{message.id}",
-            before=before,
-            after={"state": "queued"},
-        )
-        db.after_commit(lambda: tasks.send("deliver", str(message_id)))
+        if (why_not := obstacle(message)) is not None:
+            raise why_not
+        _queue_again(message)
     return message
+
+
+def obstacle(message: Message) -> Problem | None:
+    """What keeps a message from being queued again; None where nothing does."""
+    if message.state not in (*lifecycle.STANDS, "sent"):
+        return NothingToRetry()
+    if lifecycle.is_too_late(message, now=utcnow()):
+        return LinkExpired()
+    if message.sealed_context is None or message.state == "sent":
+        return ContentGone()
+    if message.state == "suppressed" and suppressions.is_suppressed(message.recipient):
+        return AddressSuppressed()
+    return None
+
+
+def retry_undelivered() -> Iterator[int]:
+    """Queue again whatever is failed or parked and can still be sent, oldest first; yields how many of each batch."""
+    after = uuid.UUID(int=0)
+    while True:
+        with db.transaction() as session:
+            batch = session.scalars(
+                sa.select(Message)
+                .where(
+                    Message.state.in_(("failed", "parked")),
+                    Message.id > after,
+                    Message.sealed_context.is_not(None),
+                )
+                .order_by(Message.id)
+                .limit(RETRY_BATCH)
+                .with_for_update(skip_locked=True)
+                .execution_options(populate_existing=True)
+            ).all()
+            queued = [message for message in batch if obstacle(message) is None]
+            for message in queued:
+                _queue_again(message)
+        if not batch:
+            return
+        after = batch[-1].id
+        yield len(queued)
+
+
+def _queue_again(message: Message) -> None:
+    before = {"state": message.state, "reason": message.reason}
+    lifecycle.queue_again(message, now=utcnow())
+    audit.record("message.retried", target=f"message:{message.id}", before=before, after={"state": "queued"})
+    message_id = str(message.id)
+    db.after_commit(lambda: tasks.send("deliver", message_id))
 
 
 def count(*states: str) -> int:

@@ -1,8 +1,8 @@
 """What a letter is: a class per mail, its fields the context that a request must bring.
 
 How a letter becomes text and HTML is in writing.py. A field's type says how its value is read: `str` is one
-line, `Words` may have several, `Digits` are typed into a page, `Count` is how many, `Link` leads to our own origin,
-`Moment` is a point in time.
+line, `Words` may have several, `Digits` are typed into a page, `Count` is a number of things, `Link` leads to our own
+origin, `Moment` is a point in time.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ LONGEST_WORDS = 4000
 # Control characters, and the ones that turn the direction of what follows them.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 _DIGITS = re.compile(r"[0-9]{4,12}\Z")
+_COUNT = re.compile(r"[0-9]{1,9}\Z")
 _NOT_IN_LINKS = re.compile(r"[\s\x00-\x20\x7f<>\"'\\]")
 
 
@@ -43,6 +44,8 @@ class Paragraph:
 class Button:
     label: str
     link: str
+    kind: str = "primary"
+    """`danger` is what nobody presses who has nothing to fear."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,14 @@ def _read(key: str, value: Any, kind: Any, public_url: str) -> Any:
         if value is None or value == "":
             return None
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    if kind is Count:
-        if not isinstance(value, int) or value < 0:
-            raise UnusableContext(key)
-        return value
+    if kind is Count and type(value) is int:
+        value = str(value)
     if not isinstance(value, str):
         raise UnusableContext(key)
+    if kind is Count:
+        if not _COUNT.match(value):
+            raise UnusableContext(key)
+        return int(value)
     if kind is Words:
         lines = (_UNSEEN.sub(" ", line).rstrip() for line in value.strip().splitlines())
         return "\n".join(lines)[:LONGEST_WORDS]
@@ -138,19 +143,31 @@ def in_words(value: datetime) -> str:
     return format_datetime(value.astimezone(UTC), "d MMMM y, HH:mm") + " UTC"
 
 
+_INVENTED: Mapping[Any, Any] = {
+    str: "Ada Lovelace",
+    Words: "We keep places for people of the region.\nPlease apply again next year.",
+    Digits: "12345678",
+    Count: 3,
+    Moment: datetime(2030, 1, 31, 18, 30, tzinfo=UTC),
+}
+_INVENTED_BY_NAME: Mapping[str, str] = {
+    "account": "ada",
+    "address": "198.51.100.7",
+    "country": "DE",
+    "device": "Firefox, Linux",
+    "passkey": "YubiKey",
+    "provider": "GitHub",
+}
+
+
 def sample(letter: type[Letter], *, public_url: str) -> Letter:
     """A letter with invented content, to look at."""
-    invented: dict[Any, Any] = {
-        str: "Ada Lovelace",
-        Words: "We keep places for people of the region.\nPlease apply again next year.",
-        Digits: "12345678",
-        Count: 3,
-        Link: f"{public_url}/preview?token=an-invented-token",
-        Moment: datetime(2030, 1, 31, 18, 30, tzinfo=UTC),
-    }
     hints = typing.get_type_hints(letter)
-    kinds = {
-        field.name: [part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part]
-        for field in dataclasses.fields(letter)
-    }
-    return letter(**{name: invented[parts[0]] for name, parts in kinds.items()})
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(letter):
+        kind = (typing.get_args(hints[field.name]) or (hints[field.name],))[0]
+        if kind is Link:
+            values[field.name] = f"{public_url}/preview?token=an-invented-token"
+        else:
+            values[field.name] = _INVENTED_BY_NAME.get(field.name, _INVENTED[kind])
+    return letter(**values)

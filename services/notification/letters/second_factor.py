@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from flask_babel import gettext as _
+from flask_babel import ngettext
 
-from services.notification.letters.letter import Block, Button, Link, Moment, Paragraph, in_words
+from services.notification.letters.letter import Block, Button, Count, Link, Moment, Paragraph, in_words
 from services.notification.letters.security import SecurityNotice
 
 
@@ -43,7 +44,7 @@ class SecondFactorRemoved(SecurityNotice):
 class RecoveryCodeUsed(SecurityNotice):
     NAME = "recovery_code_used"
 
-    left: str
+    left: Count
 
     def subject(self) -> str:
         return _("A recovery code of your account was used")
@@ -51,7 +52,11 @@ class RecoveryCodeUsed(SecurityNotice):
     def what(self) -> list[str]:
         return [
             _("Somebody signed in to your account with one of your recovery codes. It does not work again."),
-            _("Codes that you have left: %(left)s. You can make new ones in your account.", left=self.left),
+            ngettext(
+                "You have %(num)s code left. You can make new ones in your account.",
+                "You have %(num)s codes left. You can make new ones in your account.",
+                self.left,
+            ),
         ]
 
 
@@ -120,7 +125,7 @@ class SecondFactorResetReady(SecurityNotice):
             Paragraph(
                 _("If you did not ask for this, somebody can pass the first step of signing in as you:")
             ),
-            Button(_("It wasn't me"), self.not_me),
+            Button(_("It wasn't me"), self.not_me, kind="danger"),
         ]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from services.notification.letters.letter import Block, Button, Letter, Link, Moment, Paragraph, in_words
@@ -39,7 +40,7 @@ class SecurityNotice(Letter):
             *self.next_step(public_url),
             Paragraph(place),
             Paragraph(self.if_it_was_you()),
-            Button(_("It wasn't me"), self.not_me),
+            Button(_("It wasn't me"), self.not_me, kind="danger"),
         ]
 
 
@@ -49,12 +50,15 @@ class NewDevice(SecurityNotice):
 
     address: str
     country: str
+    """Its code (ISO 3166-1), or nothing."""
 
     def subject(self) -> str:
         return _("A new device signed in to your account")
 
     def what(self) -> list[str]:
-        place = f"{self.address} ({self.country})" if self.country else self.address
+        locale = get_locale()
+        country = locale.territories.get(self.country, self.country) if locale else self.country
+        place = f"{self.address} ({country})" if country else self.address
         return [
             _("Somebody signed in to your account from a browser that you have not used here before."),
             _("Its network address: %(place)s", place=place),

@@ -44,5 +44,5 @@ class SignInCode(SecurityNotice):
                     "got past the first step, so please change your password."
                 )
             ),
-            Button(_("It wasn't me"), self.not_me),
+            Button(_("It wasn't me"), self.not_me, kind="danger"),
         ]

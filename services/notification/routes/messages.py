@@ -1,17 +1,25 @@
 """Messages for staff: which mail left, which waits, which failed and why. Never what a mail said."""
 
 import uuid
+from urllib.parse import urlencode
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext, lazy_gettext
 
 from libs.people.access import staff
+from libs.web.problems import Problem
 from services.notification.extensions import limiter
 from services.notification.flows import lifecycle, messages
-from services.notification.flows.messages import LinkExpired, NothingToRetry
+from services.notification.flows.messages import UnknownMessage
+from services.notification.flows.search import UNDELIVERED, TooManyAddresses, Wanted, search_messages
+from services.notification.models import STATES
 
 bp = Blueprint("messages", __name__)
+
+NAMES = ("to", "template", "state", "number", "message_id")
+"""What the list is narrowed by."""
+UNDELIVERED_STATE = "undelivered"
 
 STATE_WORDS = {
     "queued": lazy_gettext("Waiting"),
@@ -76,6 +84,13 @@ TEMPLATE_WORDS = {
 }
 
 
+REPORT_WORDS = {
+    "bounced": lazy_gettext("It came back"),
+    "complained": lazy_gettext("Its reader does not want our mail"),
+    "delivered": lazy_gettext("It arrived in the mailbox"),
+}
+
+
 @bp.context_processor
 def _words() -> dict[str, object]:
     return {
@@ -83,30 +98,42 @@ def _words() -> dict[str, object]:
         "reason_words": REASON_WORDS,
         "result_words": RESULT_WORDS,
         "template_words": TEMPLATE_WORDS,
+        "report_words": REPORT_WORDS,
     }
 
 
 @bp.get("/admin/messages")
 @staff("reviewer", "support")
 def message_list() -> ResponseReturnValue:
-    state = request.args.get("state", "")
-    rows = messages.list_messages(
-        state=state, before=_uuid(request.args.get("before")), limit=messages.PAGE + 1
+    """The list, narrowed by what the address names; `before` is where the page before this one ended."""
+    entered = {name: request.args.get(name, "").strip() for name in NAMES}
+    before = _uuid(request.args.get("before"))
+    page, errors = None, {}
+    try:
+        page = search_messages(_wanted(entered), before=before)
+    except TooManyAddresses as refused:
+        errors = refused.errors
+    shown = render_template(
+        "messages.html",
+        page=page,
+        entered=entered,
+        errors=errors,
+        states=[("", gettext("All")), (UNDELIVERED_STATE, gettext("Failed or parked")), *STATE_WORDS.items()],
+        templates=[
+            ("", gettext("All")),
+            *sorted(((name, str(words)) for name, words in TEMPLATE_WORDS.items()), key=_words_of),
+        ],
+        older=_list_url(entered, page.before) if page and page.before else None,
+        newest=_list_url(entered) if before else None,
     )
-    page = rows[: messages.PAGE]
-    older = (
-        url_for("messages.message_list", state=state or None, before=page[-1].id)
-        if rows[len(page) :]
-        else None
-    )
-    return render_template("messages.html", messages=page, state=state, older=older)
+    return shown, 422 if errors else 200
 
 
 @bp.get("/admin/messages/<uuid:message_id>")
 @staff("reviewer", "support")
 def message(message_id: uuid.UUID) -> ResponseReturnValue:
     found = messages.get_message(message_id)
-    return render_template("message.html", message=found, may_retry=_may_retry(found))
+    return render_template("message.html", message=found, obstacle=messages.obstacle(found))
 
 
 @bp.post("/admin/messages/<uuid:message_id>")
@@ -116,13 +143,33 @@ def retry(message_id: uuid.UUID) -> ResponseReturnValue:
     try:
         messages.retry(message_id=message_id)
         flash(gettext("The message is queued again."), "good")
-    except (NothingToRetry, LinkExpired) as problem:
-        flash(str(problem.title), "bad")
+    except UnknownMessage:
+        raise
+    except Problem as refused:
+        flash(str(refused.title), "bad")
     return redirect(url_for("messages.message", message_id=message_id), 303)
 
 
-def _may_retry(found: messages.Message) -> bool:
-    return found.state in lifecycle.STANDS and found.sealed_context is not None
+def _wanted(entered: dict[str, str]) -> Wanted:
+    state = entered["state"]
+    return Wanted(
+        to=entered["to"],
+        template=entered["template"],
+        states=UNDELIVERED if state == UNDELIVERED_STATE else (state,) if state in STATES else (),
+        correlation_id=entered["number"],
+        header_id=entered["message_id"],
+    )
+
+
+def _list_url(entered: dict[str, str], before: uuid.UUID | None = None) -> str:
+    named = {name: value for name, value in entered.items() if value}
+    if before:
+        named["before"] = str(before)
+    return f"{request.path}?{urlencode(named)}"
+
+
+def _words_of(option: tuple[str, str]) -> str:
+    return option[1].casefold()
 
 
 def _uuid(text: str | None) -> uuid.UUID | None:

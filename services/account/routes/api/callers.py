@@ -5,11 +5,11 @@ from uuid import UUID
 
 from flask import request
 
+from libs.lists import Page
 from libs.people.bearer import InvalidToken, current_bearer, current_person
 from libs.web.api import part, tagged
 from libs.web.client_address import client_address
 from services.account.flows import users
-from services.account.flows.lists import Page
 from services.account.flows.staff import get_for_change, get_other_for_change
 from services.account.flows.visitor import Visitor
 from services.account.models import User

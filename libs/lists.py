@@ -43,8 +43,9 @@ def read_page(
     most SCANNED of each source.
     """
     limits = [*bounds, table.id < before] if before is not None else list(bounds)
+    most = SCANNED if filters else limit + 1
     looked = [
-        sa.select(table).where(source, *limits).order_by(table.id.desc()).limit(SCANNED)
+        sa.select(table).where(source, *limits).order_by(table.id.desc()).limit(most)
         for source in sources or [sa.true()]
     ]
     if len(looked) == 1:
