@@ -60,6 +60,12 @@ STAFF_PAGES = (
         ("reviewer",),
     ),
     StaffPage(
+        "/admin/policies",
+        lazy_gettext("Who may join"),
+        lazy_gettext("The rules about applications, tried with an address."),
+        ("admin",),
+    ),
+    StaffPage(
         "/admin/users",
         lazy_gettext("People"),
         lazy_gettext("Accounts, where they are signed in, and how to stop one."),

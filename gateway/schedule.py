@@ -53,6 +53,10 @@ SCHEDULE: tuple[Entry, ...] = (
         "account.assemble_data", "account", "* * * * *", "data of people that some service is late with", 50
     ),
     Entry("account.erase_due", "account", "*/10 * * * *", "accounts whose time of grace is over", 540),
+    Entry(
+        "onboarding.expire_applications", "onboarding", "7 * * * *", "applications nobody goes on with", 1800
+    ),
+    Entry("onboarding.forget_networks", "onboarding", "52 3 * * *", "where old applications came from", 3600),
     Entry("onboarding.clear_links", "onboarding", "47 3 * * *", "links that ended long ago", 3600),
     Entry(
         "onboarding.clear_idempotency_keys",

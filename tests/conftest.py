@@ -21,11 +21,11 @@ from flask import Flask
 
 from libs import database
 from libs.guard.keyring import KeyRing
-from libs.messaging.events import Event, contract
+from libs.messaging.events import Event, UserChanged, contract
 from libs.people import sessions
 from libs.service import parts_of
 from tests.pages import ORIGIN, Browser
-from tests.running import House
+from tests.running import House, wait_for_reviewer
 
 SERVICES = ("account", "onboarding", "oidc", "notification")
 
@@ -66,6 +66,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """`make run` on a folder of its own."""
     # Apps of the tests listen on this machine.
     house = House(tmp_path_factory.mktemp("house"), OUTBOUND_ALLOWED_HOSTS="127.0.0.1").start()
+    wait_for_reviewer(house.browser())
     yield house
     house.stop()
 
@@ -171,7 +172,18 @@ def account_app(make_app: Callable[[str], Flask]) -> Flask:
 
 @pytest.fixture(scope="session")
 def onboarding_app(make_app: Callable[[str], Flask]) -> Flask:
-    return make_app("onboarding")
+    app = make_app("onboarding")
+    # Without anybody who could review, it takes no application.
+    someone = UserChanged(
+        sub="the-standing-reviewer",
+        version=1,
+        status="active",
+        roles=["reviewer"],
+        claims={"name": "Standing Reviewer"},
+        locale="en",
+    )
+    assert receive(app, someone, "account") == "handled"
+    return app
 
 
 @pytest.fixture(scope="session")

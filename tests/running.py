@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -161,6 +163,22 @@ class House:
 def link_in(text: str) -> str:
     """The first address in a mail's text."""
     return next(word for word in text.split() if word.startswith(("http://", "https://")))
+
+
+def wait_for_link(mails: Callable[[], list[dict[str, Any]]], path: str) -> str:
+    """Wait for a mail that leads to this path; returns the address in the newest one."""
+
+    def found() -> list[str]:
+        words = (word for mail in mails() for word in mail["text"].split())
+        return [word for word in words if word.startswith("http") and urlsplit(word).path == path]
+
+    wait_until(found)
+    return found()[0]
+
+
+def wait_for_reviewer(browser: HTTPBrowser) -> None:
+    """Wait until onboarding has heard of the first administrator: before that it takes no application."""
+    wait_until(lambda: 'id="apply"' in browser.get("/apply").text)
 
 
 def wait_until(condition: Any, seconds: float = 60) -> None:

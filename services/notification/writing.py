@@ -12,7 +12,15 @@ from flask import current_app
 from flask_babel import force_locale
 
 from libs.service import parts_of
-from services.notification.letters.letter import Button, Code, Letter, Paragraph, Quotation, one_line
+from services.notification.letters.letter import (
+    Button,
+    Code,
+    Letter,
+    Paragraph,
+    Quotation,
+    Reference,
+    one_line,
+)
 
 # What goes over the wire is plain ASCII, so that every server takes it.
 POLICY = SMTP.clone(cte_type="7bit")
@@ -47,7 +55,13 @@ def write(letter: Letter, *, language: str) -> Mail:
     return Mail(language=language, subject=subject, text=text.strip() + "\n", html=html)
 
 
-_KINDS = {Paragraph: "paragraph", Button: "button", Code: "code", Quotation: "quotation"}
+_KINDS = {
+    Paragraph: "paragraph",
+    Button: "button",
+    Code: "code",
+    Quotation: "quotation",
+    Reference: "reference",
+}
 
 
 def envelope(mail: Mail, *, sender: Address, recipient: str, header_id: str, date: datetime) -> EmailMessage:

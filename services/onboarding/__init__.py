@@ -8,7 +8,15 @@ from services.onboarding.cli import COMMANDS
 from services.onboarding.consumers import HANDLERS
 from services.onboarding.extensions import limiter, stores
 from services.onboarding.flows.review import observing
-from services.onboarding.routes import activation, apply, invitation_desk, invitations, review
+from services.onboarding.routes import (
+    activation,
+    apply,
+    invitation_desk,
+    invitations,
+    policies,
+    review,
+    status,
+)
 from services.onboarding.routes.api import API
 from services.onboarding.settings import OnboardingSettings
 
@@ -22,7 +30,15 @@ def create_app(settings: OnboardingSettings | None = None) -> Flask:
         name="onboarding",
         limiter=limiter,
         stores=stores,
-        blueprints=[apply.bp, activation.bp, invitations.bp, invitation_desk.bp, review.bp],
+        blueprints=[
+            apply.bp,
+            status.bp,
+            activation.bp,
+            invitations.bp,
+            invitation_desk.bp,
+            review.bp,
+            policies.bp,
+        ],
         api=API,
         handlers=HANDLERS,
         commands=COMMANDS,

@@ -5,25 +5,37 @@ from collections.abc import Callable
 
 from libs.messaging.worker import LONGEST_TASK_S
 from services.onboarding.extensions import idempotency, tasks
-from services.onboarding.flows import links
+from services.onboarding.flows import ending, links
 from services.onboarding.flows.review import reviewers
 
 
 @tasks.task
 def clear_links() -> None:
     """Forget links that ended long ago, in bounded batches; a later run goes on where this one stops."""
-    _in_batches(links.forget_ended)
+    _until_nothing_is_left(links.forget_ended)
 
 
 @tasks.task
 def clear_idempotency_keys() -> None:
     """Forget requests that nobody sends again, in the same way."""
-    _in_batches(idempotency.forget_old)
+    _until_nothing_is_left(idempotency.forget_old)
 
 
-def _in_batches(forget: Callable[[], int]) -> None:
+@tasks.task
+def expire_applications() -> None:
+    """End applications that nobody goes on with, and tell their applicants; as far as the time reaches."""
+    _until_nothing_is_left(ending.expire_due)
+
+
+@tasks.task
+def forget_networks() -> None:
+    """Forget where old applications came from; as far as the time reaches."""
+    _until_nothing_is_left(ending.forget_networks)
+
+
+def _until_nothing_is_left(step: Callable[[], int]) -> None:
     deadline = time.monotonic() + LONGEST_TASK_S / 2
-    while forget() and time.monotonic() < deadline:
+    while step() and time.monotonic() < deadline:
         pass
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, House, link_in
+from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, House, link_in, wait_for_link
 
 PASSWORD = "five green turtles swim at night"
 
@@ -41,7 +41,7 @@ def approve(page: Page, email: str) -> None:
 
 
 def enrol(page: Page, house: House, email: str) -> None:
-    page.goto(link_in(house.wait_for_mail(email, 2)[0]["text"]))
+    page.goto(wait_for_link(lambda: house.mail(email), "/activate"))
     page.click("#activate")
     expect(page).to_have_url(re.compile(r"/enrol$"))
     page.fill("[name=password]", PASSWORD)

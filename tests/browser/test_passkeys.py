@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, CDPSession, Page, expect
 
 from tests.browser.test_journey import apply, approve, sign_in
-from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, House, link_in, wait_until
+from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, House, wait_for_link, wait_until
 
 NO_AUTOFILL = "PublicKeyCredential.isConditionalMediationAvailable = async () => false"
 OLDER = """
@@ -104,7 +104,7 @@ def test_a_newcomer_enrols_with_a_passkey_and_no_password_and_apps_hear_how(
     page = device(width=360).page
     apply(page, house, email)
     approve(person().new_page(), email)
-    page.goto(link_in(house.wait_for_mail(email, 2)[0]["text"]))
+    page.goto(wait_for_link(lambda: house.mail(email), "/activate"))
     page.click("#activate")
     page.click("#enrol-with-passkey")
     expect(page).to_have_url(re.compile(r"/account$"))

@@ -44,8 +44,9 @@ def test_each_mail_is_whole_in_both_languages(app: Flask, name: str) -> None:
         link = getattr(letter, "link", None)
         if link:
             assert f"\n{link}\n" in mail.text
-            # Each as a button and in full; the invented ones are all alike.
-            assert mail.html.count(f'href="{link}"') == 2 * (1 + hasattr(letter, "not_me"))
+            # Each as a button and in full, or as a quiet reference; the invented ones are all alike.
+            others = 2 * hasattr(letter, "not_me") + hasattr(letter, "status")
+            assert mail.html.count(f'href="{link}"') == 2 + others
         assert f'<html lang="{mail.language}">' in mail.html
     latin = "".join(line for line in russian.text.splitlines() if "http" not in line and line[:1] != ">")
     invented = [value for value in vars(letter).values() if isinstance(value, str)]
@@ -199,3 +200,12 @@ def test_a_code_is_digits_alone(app: Flask, code: str) -> None:
     context = {"name": "Ada", "code": code, "moment": "2030-01-31T18:30:00Z", "device": "Firefox"}
     with pytest.raises(UnusableContext):
         letter_of("sign_in_code").read(context, public_url=ORIGIN)
+
+
+def test_a_letter_of_the_release_before_lacks_what_has_a_default(app: Flask) -> None:
+    with app.app_context():
+        context = {"name": "Ada", "reason": None}
+        mail = write(letter_of("application_rejected").read(context, public_url=ORIGIN), language="en")
+    assert "/apply/status" not in mail.text
+    with pytest.raises(UnusableContext):
+        letter_of("application_rejected").read({"name": "Ada"}, public_url=ORIGIN)

@@ -1,13 +1,24 @@
 """The steps of a person's way in, as the tests of onboarding take them: through pages, commands and events."""
 
+import dataclasses
 import json
 import uuid
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+import time_machine
 from flask import Flask
 
+from libs.audit import acting_as
+from libs.database import utcnow
 from libs.messaging.events import AccountOpened, MailRequested, UserChanged
+from libs.service import parts_of
+from services.onboarding.extensions import db
+from services.onboarding.flows import states
+from services.onboarding.models import Question
+from services.onboarding.settings import OnboardingSettings
 from tests.conftest import receive, recorded, run_command, sign_in_copy
 from tests.pages import ORIGIN, Browser
 
@@ -22,7 +33,7 @@ def apply(app: Flask, email: str | None = None, *, page: str = "/apply", **field
     """Send an application from a new browser; returns its address."""
     email = email or new_email()
     browser = Browser(app)
-    browser.fill(page, **{"email": email, "name": "Ada Lovelace", "why": WHY, **fields})
+    browser.fill(page, button="apply", **{"email": email, "name": "Ada Lovelace", "why": WHY, **fields})
     assert (browser.status, browser.location) == (303, "/apply/sent"), browser.text
     return email
 
@@ -131,3 +142,33 @@ def accept(app: Flask, path: str, email: str, **fields: str) -> Browser:
     browser = Browser(app)
     browser.fill(path, button="apply", **{"email": email, "name": "Ada Lovelace", "why": WHY, **fields})
     return browser
+
+
+def status_page(app: Flask, email: str) -> str:
+    """The path and query of the applicant's own page, as a mail names it."""
+    named = [mail for mail in mails(app, email) if mail.context.get("status")]
+    url: str = named[-1].context["status"]
+    assert url.startswith(ORIGIN + "/apply/status?token=")
+    return url.removeprefix(ORIGIN)
+
+
+def ask(app: Flask, email: str, text: str = "Which boats?") -> None:
+    """A reviewer has claimed the application and asked something."""
+    application_id = uuid.UUID(facts(app, email)["id"])
+    with app.app_context(), acting_as("user:a-reviewer"), db.transaction() as session:
+        states.make(states.CLAIM, application_id, claimed_by="user:a-reviewer")
+        session.add(Question(application_id=application_id, asked_by="user:a-reviewer", text=text))
+
+
+def later(**duration: float) -> Any:
+    """The clock put forward."""
+    return time_machine.travel((utcnow() + timedelta(**duration)).timestamp(), tick=True)
+
+
+def with_settings(app: Flask, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> OnboardingSettings:
+    """The app with other settings, checked as at its start."""
+    parts = parts_of(app)
+    settings = dataclasses.replace(parts.settings, **changes)
+    settings.check()
+    monkeypatch.setattr(parts, "settings", settings)
+    return settings

@@ -2,11 +2,14 @@
 
 import json
 import uuid
+from collections.abc import Callable
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from libs.messaging.events import ApplicantActivated
+from services.onboarding.extensions import db
 from tests.conftest import recorded, run_command
 from tests.onboarding import steps
 from tests.onboarding.test_activation import press
@@ -187,3 +190,51 @@ def test_an_earlier_application_of_an_address_is_named_by_its_id(onboarding_app:
     unknown = str(uuid.uuid4())
     result = run_command(onboarding_app, "applications", "show", email, "--id", unknown)
     assert result.output == f"Error: No application has the id {unknown}.\n"
+
+
+def test_activate_is_possible_while_a_reviewer_has_claimed_it_and_twice(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.confirm(onboarding_app, email)
+    steps.ask(onboarding_app, email)
+    for _ in range(2):
+        assert run_command(onboarding_app, "applications", "activate", email).exit_code == 0
+    assert steps.facts(onboarding_app, email)["state"] == "approved"
+    assert len(activations(onboarding_app, email)) == 2, "account opens one account per application"
+    browser = Browser(onboarding_app)
+    browser.get(steps.status_page(onboarding_app, email))
+    assert 'id="answer"' not in browser.text, "the question is closed"
+    assert "being opened" in browser.text
+
+
+def test_after_a_direct_activation_neither_is_taken_back_nor_withdrawn(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    run_command(onboarding_app, "applications", "activate", email)
+    with onboarding_app.app_context(), db.engine.connect() as connection:
+        query = sa.text("SELECT directly_activated_at FROM applications WHERE email = :email")
+        assert connection.execute(query, {"email": email}).scalar_one() is not None
+
+
+def test_the_roles_of_an_application_go_into_the_ticket_and_the_event(onboarding_app: Flask) -> None:
+    by_mail, directly = steps.approved(onboarding_app), steps.approved(onboarding_app)
+    with onboarding_app.app_context(), db.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE applications SET roles = '{support}' WHERE email IN (:one, :two)"),
+            {"one": by_mail, "two": directly},
+        )
+    path = steps.link(onboarding_app, by_mail, "activation_link")
+    assert press(onboarding_app, path)["roles"] == ["support"]
+    run_command(onboarding_app, "applications", "activate", directly)
+    [event] = activations(onboarding_app, directly)
+    assert event.roles == ["support"]
+
+
+def test_the_printed_url_is_on_stdout_and_in_no_log(
+    onboarding_app: Flask, log_text: Callable[[], str]
+) -> None:
+    email = steps.approved(onboarding_app)
+    result = run_command(onboarding_app, "applications", "activation-link", email)
+    token = result.stdout.strip().partition("token=")[2]
+    assert len(token) == 43
+    press(onboarding_app, f"/activate?token={token}")
+    assert token not in log_text()
+    assert token not in result.stderr

@@ -7,15 +7,24 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
+from libs.database import utcnow
 from libs.messaging.events import AccountOpened, DataRequested, OnboardingDataCollected, UserErased
 from libs.service import parts_of
+from services.onboarding.extensions import db
+from services.onboarding.models import Invitation
 from tests.conftest import receive, recorded, run_command
 from tests.onboarding import steps
+from tests.pages import Browser
 
 
 def rows(app: Flask, text: str, **values: Any) -> list[Any]:
     with app.app_context(), parts_of(app).db.engine.connect() as connection:
         return list(connection.execute(sa.text(text), values))
+
+
+def run(app: Flask, text: str, **values: Any) -> None:
+    with app.app_context(), parts_of(app).db.engine.begin() as connection:
+        connection.execute(sa.text(text), values)
 
 
 def erase(app: Flask, sub: str, *emails: str) -> None:
@@ -115,6 +124,72 @@ def test_events_in_any_order_bring_nobody_back(onboarding_app: Flask) -> None:
     ]
 
 
+def test_what_hangs_on_an_application_goes_with_its_person(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.confirm(onboarding_app, email)
+    steps.ask(onboarding_app, email, "Which boats?")
+    id_ = steps.facts(onboarding_app, email)["id"]
+    Browser(onboarding_app).fill(
+        steps.status_page(onboarding_app, email), button="answer", text="Small ones."
+    )
+    run(onboarding_app, "INSERT INTO notes VALUES (gen_random_uuid(), :id, now(), 'user:x', 'Kind.')", id=id_)
+    run(
+        onboarding_app,
+        "UPDATE applications SET answers = '{\"city\": \"Omsk\"}', network = '192.0.2.0/24' WHERE id = :id",
+        id=id_,
+    )
+    page = steps.status_page(onboarding_app, email)
+    sub = str(uuid.uuid4())
+    run_command(onboarding_app, "applications", "approve", email)
+    assert steps.open_account(onboarding_app, email, sub=sub) == "handled"
+    request_id = str(uuid.uuid4())
+    asked = DataRequested(request_id=request_id, sub=sub, emails=[email])
+    assert receive(onboarding_app, asked, "account") == "handled"
+    [answer] = [e for e in recorded(onboarding_app, OnboardingDataCollected) if e.request_id == request_id]
+    [application] = answer.content["applications"]
+    assert application["answers"] == {"city": "Omsk"}
+    assert application["network"] == "192.0.2.0/24"
+    [question] = application["questions"]
+    assert (question["question"], question["answer"]) == ("Which boats?", "Small ones.")
+    assert [note["text"] for note in application["notes"]] == ["Kind."]
+    assert "user:" not in json.dumps(answer.content), "who wrote it is about others"
+
+    erase(onboarding_app, sub, email)
+    for table in ("notes", "questions"):
+        query = f"SELECT 1 FROM {table} WHERE application_id = :id"
+        assert rows(onboarding_app, query, id=id_) == []
+    [row] = rows(
+        onboarding_app, "SELECT answers, network, terms_version FROM applications WHERE id = :id", id=id_
+    )
+    assert tuple(row) == ({}, None, None)
+    assert Browser(onboarding_app).get(page).status_code == 410, "their page is gone"
+
+
+def test_an_invitation_to_somebody_who_is_gone_opens_nothing(onboarding_app: Flask) -> None:
+    email, sub = steps.new_email(), str(uuid.uuid4())
+    id_ = str(uuid.uuid4())
+    invitation = Invitation(
+        id=uuid.UUID(id_),
+        email=email,
+        email_folded=email.lower(),
+        token_digest=id_,
+        created_by="user:x",
+        note="Met at the fair.",
+        expires_at=utcnow(),
+    )
+    with onboarding_app.app_context(), db.transaction() as session:
+        session.add(invitation)
+    request_id = str(uuid.uuid4())
+    receive(onboarding_app, DataRequested(request_id=request_id, sub=sub, emails=[email]), "account")
+    [answer] = [e for e in recorded(onboarding_app, OnboardingDataCollected) if e.request_id == request_id]
+    assert [one["note"] for one in answer.content["invitations"]] == ["Met at the fair."]
+    erase(onboarding_app, sub, email)
+    [row] = rows(
+        onboarding_app, "SELECT email, note, withdrawn_at IS NULL FROM invitations WHERE id = :id", id=id_
+    )
+    assert tuple(row) == ("", "", False)
+
+
 def test_a_reviewer_who_has_left_is_not_named_any_more(onboarding_app: Flask) -> None:
     email = steps.apply(onboarding_app)
     browser = steps.reviewer(onboarding_app, name="Rita Gone")
@@ -161,4 +236,9 @@ def test_whoever_did_not_apply_has_nothing_here(onboarding_app: Flask) -> None:
     request_id = str(uuid.uuid4())
     receive(onboarding_app, DataRequested(request_id=request_id, sub=request_id, emails=[]), "account")
     [answer] = [e for e in recorded(onboarding_app, OnboardingDataCollected) if e.request_id == request_id]
-    assert answer.content == {"person": None, "applications": []}
+    assert answer.content == {
+        "person": None,
+        "applications": [],
+        "invitations": [],
+        "mails_about_reviews": None,
+    }

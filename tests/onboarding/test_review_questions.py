@@ -44,9 +44,9 @@ def test_a_question_is_mailed_with_the_link_of_the_application(onboarding_app: F
     )
     with onboarding_app.app_context():
         [token] = parse_qs(urlsplit(link).query)["token"]
-        assert str(status.application_of(token)) == values["id"]
-        assert status.application_of(token[:-4] + "AAAA") is None
-        assert status.application_of("garbage") is None
+        assert str(status.find(token).id) == values["id"]
+        assert status.find(token[:-4] + "AAAA") is None
+        assert status.find("garbage") is None
     browser.get("/admin/applications?state=waiting&order=newest")
     assert email in browser.text
     assert "Question asked" in browser.text
@@ -161,9 +161,9 @@ def test_a_status_link_made_under_an_earlier_key_still_works(
     fresh = dataclasses.replace(parts.settings, SECRET_KEY="n" * 48)
     with onboarding_app.app_context():
         monkeypatch.setattr(parts, "settings", fresh)
-        assert status.application_of(token) is None
+        assert status.find(token) is None
         monkeypatch.setattr(parts, "settings", dataclasses.replace(fresh, SECRET_KEY_FALLBACKS=(old,)))
-        assert status.application_of(token) is not None
+        assert status.find(token) is not None
 
 
 def _token(browser: Browser) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gateway.suite import Ports, Suite
-from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, OURS
+from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, OURS, wait_for_reviewer
 from tests.suite.people import People
 
 
@@ -41,7 +41,9 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
 @pytest.fixture(scope="session")
 def people(suite: Suite) -> People:
     """Who uses the suite: applicants, members, the administrator."""
-    return People(suite)
+    people = People(suite)
+    wait_for_reviewer(people.browser())
+    return people
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.suite import Suite
 from tests.pages import HTTPBrowser
-from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT, link_in, wait_until
+from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT, link_in, wait_for_link, wait_until
 
 PASSWORD = "five green turtles swim at night"
 
@@ -66,7 +66,7 @@ class People:
         assert browser.status == 200, browser.text
 
     def enrol(self, browser: HTTPBrowser, email: str) -> None:
-        browser.fill(link_in(self.wait_for_mail(email, 2)[0]["text"]), button="activate", follow=True)
+        browser.fill(wait_for_link(lambda: self.mail(email), "/activate"), button="activate", follow=True)
         browser.fill(password=PASSWORD, follow=True)
         assert browser.status == 200, browser.text
 

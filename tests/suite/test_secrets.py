@@ -15,7 +15,7 @@ from authlib.integrations.requests_client import OAuth2Session
 
 from tests.account.second_factors import codes_in, secret_in
 from tests.pages import HTTPBrowser
-from tests.running import link_in, wait_until
+from tests.running import link_in, wait_for_link, wait_until
 from tests.suite.issuer_secrets import use_the_issuer
 from tests.suite.people import PASSWORD, Member, People
 from tests.suite.test_relying_parties import come_back
@@ -32,7 +32,7 @@ def secrets(people: People, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     confirmation = link_in(people.wait_for_mail(email)[0]["text"])
     people.confirm(browser, email)
     people.approve(email)
-    activation = link_in(people.wait_for_mail(email, 2)[0]["text"])
+    activation = wait_for_link(lambda: people.mail(email), "/activate")
     people.enrol(browser, email)
     member = Member(email, "Ada Lovelace", browser)
     client = people.client("--scope", "openid email offline_access")

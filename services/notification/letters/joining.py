@@ -12,6 +12,7 @@ from services.notification.letters.letter import (
     Moment,
     Paragraph,
     Quotation,
+    Reference,
     Words,
     in_words,
 )
@@ -45,6 +46,7 @@ class ActivationLink(Letter):
 
     link: Link
     expires_at: Moment
+    status: Link | None = None
 
     def subject(self) -> str:
         return _("Welcome: your application is approved")
@@ -63,6 +65,7 @@ class ActivationLink(Letter):
                 )
             ),
             Paragraph(_("The link is yours alone: please do not pass this mail on.")),
+            *_where_it_stands(self.status),
         ]
 
 
@@ -71,6 +74,7 @@ class ApplicationRejected(Letter):
     NAME = "application_rejected"
 
     reason: Words | None
+    status: Link | None = None
 
     def subject(self) -> str:
         return _("About your application")
@@ -86,7 +90,81 @@ class ApplicationRejected(Letter):
         ]
         if self.reason:
             blocks += [Paragraph(_("What our reviewer wrote about it:")), Quotation(self.reason)]
-        return blocks
+        return [*blocks, *_where_it_stands(self.status)]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class AddressConfirmed(Letter):
+    NAME = "address_confirmed"
+
+    status: Link
+
+    def subject(self) -> str:
+        return _("Your application is with our reviewers")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _(
+                    "Thank you, your address is confirmed. A reviewer reads your application now, and we write to "
+                    "you as soon as it is decided."
+                )
+            ),
+            Button(_("See where it stands"), self.status),
+            Paragraph(
+                _(
+                    "There you also see questions that a reviewer may have, and can withdraw the application. "
+                    "Keep this mail: the link works as long as the application is open, and it is yours alone."
+                )
+            ),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ApplicationWithdrawn(Letter):
+    NAME = "application_withdrawn"
+
+    status: Link
+
+    def subject(self) -> str:
+        return _("Your application is withdrawn")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _("As you wished, your application to join UpdSpace is withdrawn. Nobody goes on reading it.")
+            ),
+            Paragraph(
+                _(
+                    "If you think better of it, or if it was not you who withdrew it, you may apply again at any time:"
+                )
+            ),
+            Button(_("Apply again"), f"{public_url}/apply"),
+            *_where_it_stands(self.status),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ApplicationExpired(Letter):
+    NAME = "application_expired"
+
+    status: Link
+
+    def subject(self) -> str:
+        return _("Your application has expired")
+
+    def blocks(self, public_url: str) -> list[Block]:
+        return [
+            Paragraph(
+                _(
+                    "Your application to join UpdSpace has waited for you for a long time, and nothing came. So it "
+                    "has expired: links in our earlier mails no longer work."
+                )
+            ),
+            Paragraph(_("You are welcome to apply again at any time:")),
+            Button(_("Apply again"), f"{public_url}/apply"),
+            *_where_it_stands(self.status),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -165,3 +243,8 @@ class DecisionTakenBack(Letter):
         if self.link:
             blocks.append(Button(_("See how it stands"), self.link))
         return blocks
+
+
+def _where_it_stands(status: str | None) -> list[Block]:
+    """The way to the page of the application; before the address was confirmed nobody is given one."""
+    return [Reference(_("Where your application stands you always see here:"), status)] if status else []

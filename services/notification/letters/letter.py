@@ -66,7 +66,15 @@ class Quotation:
     text: str
 
 
-Block = Paragraph | Button | Code | Quotation
+@dataclass(frozen=True)
+class Reference:
+    """Where more stands, for later: a sentence and its address, quieter than a button."""
+
+    text: str
+    link: str
+
+
+Block = Paragraph | Button | Code | Quotation | Reference
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -79,12 +87,18 @@ class Letter:
 
     @classmethod
     def read(cls, context: Mapping[str, Any], *, public_url: str) -> Self:
-        """The letter of a request's context; keys it does not know are ignored. Raises UnusableContext."""
+        """The letter of a request's context. Raises UnusableContext.
+
+        Keys it does not know are ignored, and one whose field has a default may be missing: the service that asks may
+        be of the release before.
+        """
         hints = typing.get_type_hints(cls)
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             if field.name not in context:
-                raise UnusableContext(field.name)
+                if field.default is dataclasses.MISSING:
+                    raise UnusableContext(field.name)
+                continue
             values[field.name] = _read(field.name, context[field.name], hints[field.name], public_url)
         return cls(**values)
 

@@ -2,5 +2,6 @@
 
 from services.onboarding.cli.applications import applications
 from services.onboarding.cli.invitations import invitations
+from services.onboarding.cli.policies import policies
 
-COMMANDS = (applications, invitations)
+COMMANDS = (applications, invitations, policies)

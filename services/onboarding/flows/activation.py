@@ -13,6 +13,7 @@ from libs.service import parts_of
 from libs.web.problems import Problem
 from services.onboarding.extensions import audit, db, outbox
 from services.onboarding.flows import links, people, states
+from services.onboarding.flows.review import questions
 from services.onboarding.models import UNDECIDED, Application
 
 
@@ -66,12 +67,14 @@ def make_link(*, application_id: uuid.UUID) -> str:
 def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
     """Have the account opened without the applicant's doing; account mails them a link to set a password.
 
-    Approves what nobody decided yet. Repeating it is harmless until the account is open. Raises NotApproved.
+    Approves what nobody decided yet. The address is not proven by it, but by the link that account mails. Repeating it
+    is harmless until the account is open. Raises NotApproved.
     """
     with db.transaction():
         application = states.get_locked(application_id)
         if application.state in UNDECIDED:
             application = states.make(states.APPROVE, application.id, decided_by=current_actor())
+            questions.close(application.id)
         if application.state != "approved":
             raise NotApproved(
                 lazy_gettext(
@@ -92,13 +95,16 @@ def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
                 reason=reason,
             )
         )
+        # From here on nothing is taken back, withdrawn or expired: account may have opened it already.
+        application.directly_activated_at = application.directly_activated_at or utcnow()
         return application
 
 
 def note_opened(*, application_id: uuid.UUID, sub: str) -> None:
     """The account is open: application and link are used up. Told twice, it happens once.
 
-    Told after the account has been erased, there is nothing left that it would be about.
+    Told after the account has been erased, there is nothing left that it would be about. Whoever was on their way when
+    a yes was taken back, or when the application ended, has their account all the same: the history says so.
     """
     with db.transaction():
         if people.is_erased(sub=sub):
@@ -106,6 +112,13 @@ def note_opened(*, application_id: uuid.UUID, sub: str) -> None:
         application = states.get_locked(application_id)
         if application.state == "activated" and application.sub == sub:
             return
+        if application.state != "approved":
+            audit.record(
+                "application.enrolled_meanwhile",
+                target=states.target(application_id),
+                before={"state": application.state},
+            )
         states.make(states.ACTIVATE, application_id, sub=sub)
+        questions.close(application_id)
         links.use_up(application_id, links.ACTIVATE)
         links.supersede(application_id)

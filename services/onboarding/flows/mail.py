@@ -3,31 +3,45 @@
 import uuid
 from typing import Any
 
+import sqlalchemy as sa
+
 from libs.database import utcnow, uuid7
 from libs.messaging.events import MailRequested
 from services.onboarding.extensions import audit, db, outbox
 from services.onboarding.flows import links, states, status
-from services.onboarding.models import OPEN, Application, Question
+from services.onboarding.models import OPEN, Application, Link, Question
+
+MOST_REPEATS = 3
+"""How often in a row a mail is made anew whose link had died before it could leave."""
 
 
-def ask_to_confirm(application: Application) -> None:
-    """The link that proves the address; it ends the earlier one."""
+def ask_to_confirm(application: Application, *, repeat: int = 0) -> None:
+    """The link that proves the address; it ends the earlier one. `repeat` counts mails that nobody asked for."""
     url, link = links.issue(application.id, links.CONFIRM_ADDRESS)
-    _send(application, "confirm_address", f"confirm:{application.id}:{link.id}", {"link": url}, link)
+    _send(application, "confirm_address", _key("confirm", link, repeat), {"link": url}, link)
 
 
-def send_activation_link(application: Application) -> str:
-    """The link that opens the account; it ends the earlier one. Returns its URL, for a browser that may go on by it."""
+def tell_confirmed(application: Application) -> None:
+    """The address is confirmed and the reviewers are next; with the link to where things stand."""
+    key = _once("confirmed", application)
+    _send(application, "address_confirmed", key, {"status": status.url_of(application)})
+
+
+def send_activation_link(application: Application, *, repeat: int = 0) -> str:
+    """The link that opens the account; it ends the earlier one. Returns it, for whoever has just proved the address."""
     url, link = links.issue(application.id, links.ACTIVATE)
-    context = {"link": url, "expires_at": link.expires_at.isoformat()}
-    _send(application, "activation_link", f"activation:{application.id}:{link.id}", context, link)
+    context = {"link": url, "expires_at": link.expires_at.isoformat(), "status": _status_of(application)}
+    _send(application, "activation_link", _key("activation", link, repeat), context, link)
     return url
 
 
 def tell_rejected(application: Application) -> None:
     """The decision, with the reviewer's words where there are any for the applicant."""
-    reason = application.reason if application.reason_is_shown else None
-    _send(application, "application_rejected", _once("rejected", application), {"reason": reason})
+    context = {
+        "reason": application.reason if application.reason_is_shown else None,
+        "status": _status_of(application),
+    }
+    _send(application, "application_rejected", _once("rejected", application), context)
 
 
 def tell_taken_back(application: Application) -> None:
@@ -43,16 +57,36 @@ def ask_question(application: Application, question: Question) -> None:
     _send(application, "application_question", _once("question", application), context)
 
 
+def tell_withdrawn(application: Application) -> None:
+    """That it is as they wished; to a confirmed address, for another one was never told of anything."""
+    _tell_end(application, "application_withdrawn", "withdrawn")
+
+
+def tell_expired(application: Application) -> None:
+    """That time ran out; to a confirmed address."""
+    _tell_end(application, "application_expired", "expired")
+
+
+def _tell_end(application: Application, template: str, kind: str) -> None:
+    if application.confirmed_at is not None:
+        context = {"status": status.url_of(application)}
+        _send(application, template, f"{kind}:{application.id}", context)
+
+
 def note_ended(*, template: str, deduplication_key: str, outcome: str) -> None:
     """A mail will not arrive. One whose link had died first is made anew, if it is still waited for.
 
-    `outcome` is a word of MailEnded. Told late, it says nothing about an application that is decided otherwise or gone.
+    `outcome` is a word of MailEnded. A mail whose link was followed by a newer one, or is used, troubles nobody; nor
+    does what is told of an application that is gone. A mail is made anew MOST_REPEATS times in a row: who cannot be
+    reached for days needs another way.
     """
-    kind, _, rest = deduplication_key.partition(":")
+    kind, application_id, link_id, repeat = _read(deduplication_key)
     with db.transaction():
         try:
-            application = states.get_locked(uuid.UUID(rest.partition(":")[0]))
-        except (ValueError, states.NoSuchApplication):
+            application = states.get_locked(application_id) if application_id else None
+        except states.NoSuchApplication:
+            return
+        if application is None or (link_id is not None and not _is_newest(link_id)):
             return
         application.mail_trouble = outcome
         audit.record(
@@ -60,12 +94,39 @@ def note_ended(*, template: str, deduplication_key: str, outcome: str) -> None:
             target=states.target(application.id),
             after={"template": template, "outcome": outcome},
         )
-        if outcome != "too_late":
+        if outcome != "too_late" or repeat >= MOST_REPEATS:
             return
         if kind == "confirm" and application.confirmed_at is None and application.state in OPEN:
-            ask_to_confirm(application)
+            ask_to_confirm(application, repeat=repeat + 1)
         elif kind == "activation" and application.state == "approved":
-            send_activation_link(application)
+            send_activation_link(application, repeat=repeat + 1)
+
+
+def _key(kind: str, link: Link, repeat: int) -> str:
+    return f"{kind}:{link.application_id}:{link.id}" + (f":{repeat}" if repeat else "")
+
+
+def _read(key: str) -> tuple[str, uuid.UUID | None, uuid.UUID | None, int]:
+    """The parts of a deduplication key of ours; a key of a mail without a link names none."""
+    kind, *parts = key.split(":")
+    try:
+        application_id = uuid.UUID(parts[0])
+        has_link = kind in ("confirm", "activation") and len(parts) > 1
+        repeat = int(parts[2]) if has_link and len(parts) > 2 else 0
+        return kind, application_id, uuid.UUID(parts[1]) if has_link else None, repeat
+    except (IndexError, ValueError):
+        return kind, None, None, 0
+
+
+def _is_newest(link_id: uuid.UUID) -> bool:
+    """Whether this link was neither used nor followed by a newer one; time alone may have ended it."""
+    query = sa.select(Link.id).where(Link.id == link_id, Link.used_at.is_(None), Link.superseded_at.is_(None))
+    return db.session.scalar(query) is not None
+
+
+def _status_of(application: Application) -> str | None:
+    """The link to where things stand, once the address is the applicant's."""
+    return status.url_of(application) if application.confirmed_at is not None else None
 
 
 def _once(kind: str, application: Application) -> str:

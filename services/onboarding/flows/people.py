@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from services.onboarding.extensions import db
-from services.onboarding.models import Person
+from services.onboarding.models import IS_REVIEWER, Person
 
 LAST_VERSION = 2**31 - 1
 """Of the tombstone of somebody who was erased."""
@@ -55,6 +55,11 @@ def bury_person(*, sub: str) -> None:
 def is_erased(*, sub: str) -> bool:
     """Whether account has said that this person is gone."""
     return db.session.scalar(sa.select(Person.status).where(Person.sub == sub)) == "erased"
+
+
+def some_reviewer() -> sa.ColumnElement[bool]:
+    """Whether anybody could decide about an application, as a part of a statement."""
+    return sa.exists(sa.select(Person.sub).where(IS_REVIEWER))
 
 
 def names_of(actors: Iterable[str | None]) -> dict[str, str]:

@@ -1,13 +1,18 @@
 """Pages for applicants: apply, confirm the address, ask for a lost mail again."""
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from typing import Any
+
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from marshmallow import ValidationError
 
 from libs.people.access import public
+from libs.service import parts_of
+from libs.web.client_address import client_address
 from libs.web.languages import current_language
 from libs.web.redirects import safe_path
 from services.onboarding.extensions import limiter
+from services.onboarding.flows import answers, policies, status
 from services.onboarding.flows import apply as flow
 from services.onboarding.flows.links import LinkEnded
 from services.onboarding.routes.links import show_ended
@@ -18,6 +23,9 @@ bp.register_error_handler(LinkEnded, show_ended)
 
 LONGEST_CONTINUE = 500
 """A longer way on is dropped: it travels in the ticket's address and then in a cookie, which hold 4 kB."""
+FIELDS = ("email", "name", "why", "terms_version")
+ANSWER = "answers-"
+"""Before the name of an extra question, in the form and in the names of its errors."""
 
 
 def typed_address() -> str | None:
@@ -38,7 +46,7 @@ def _link_or_address() -> str | None:
 @bp.get("/apply")
 @public
 def show_form() -> str:
-    return render_template("apply/form.html", values={}, errors={}, way_on=way_on())
+    return _form({}, {})
 
 
 @bp.post("/apply")
@@ -46,18 +54,51 @@ def show_form() -> str:
 @limiter.limit("register", "10 per hour", by=typed_address)
 @public
 def submit() -> ResponseReturnValue:
-    values = {name: request.form.get(name, "") for name in ("email", "name", "why")}
+    values = entered()
     try:
-        answers = ApplicationForm().load(values)
+        flow.submit(
+            **read_application(values),
+            locale=current_language(),
+            continue_to=way_on(),
+            ip=client_address(),
+        )
     except ValidationError as error:
-        page = render_template("apply/form.html", values=values, errors=first_errors(error), way_on=way_on())
-        return page, 422
-    flow.submit(
-        **answers,
-        locale=current_language(),
-        continue_to=way_on(),
-    )
+        return _form(values, first_errors(error)), 422
+    except flow.NotTaken as refused:
+        if not refused.errors:
+            raise
+        return _form(values, refused.errors), refused.status
     return redirect(url_for("apply.sent"), 303)
+
+
+def entered() -> dict[str, str]:
+    """What stands in the form, as it was typed: so it comes back where something is wrong."""
+    answered = {name: value for name, value in request.form.items() if name.startswith(ANSWER)}
+    return {**answered, **{name: request.form.get(name, "") for name in FIELDS}}
+
+
+def read_application(values: dict[str, str]) -> dict[str, Any]:
+    """What flow.submit() takes of it. Raises ValidationError."""
+    said = {name.removeprefix(ANSWER): value for name, value in values.items() if name.startswith(ANSWER)}
+    read: dict[str, Any] = ApplicationForm().load({**values, "answers": said})
+    return read
+
+
+def form_context() -> dict[str, Any]:
+    """What the fields of an application need beside values and errors."""
+    settings = parts_of(current_app).settings
+    return {
+        "questions": answers.asked(current_language()),
+        "terms_version": settings.TERMS_VERSION,
+        "terms_url": settings.TERMS_URL,
+    }
+
+
+def _form(values: dict[str, str], errors: dict[str, Any]) -> str:
+    door = policies.look_at_door()
+    return render_template(
+        "apply/form.html", values=values, errors=errors, way_on=way_on(), door=door, **form_context()
+    )
 
 
 def way_on() -> str | None:
@@ -75,15 +116,20 @@ def sent() -> str:
 @bp.get("/apply/confirm")
 @public
 def show_confirmation() -> ResponseReturnValue:
-    """The button of a living link; what became of the application behind a used one."""
-    application, why = flow.look_at_confirmation(token=request.args.get("token", ""))
+    """The button of a living link; behind a used one, where the application stands."""
+    token = request.args.get("token", "")
+    application, why = flow.look_at_confirmation(token=token)
     if why is None:
-        return render_template("apply/confirm.html", application=application)
-    if why == "used":
         return render_template(
-            "apply/status.html", application=application, token=request.args.get("token", "")
+            "apply/confirm.html",
+            application=application,
+            answers=answers.in_words(application, current_language()),
         )
-    return render_template("links/ended.html", why=why, token=request.args.get("token", "")), LinkEnded.status
+    if why == "used":
+        return redirect(status.path_of(application), 303)
+    return render_template(
+        "links/ended.html", why=why, token=token, application=application
+    ), LinkEnded.status
 
 
 @bp.post("/apply/confirm")
@@ -91,14 +137,12 @@ def show_confirmation() -> ResponseReturnValue:
 def confirm() -> ResponseReturnValue:
     token = request.args.get("token", "")
     try:
-        activation_link = flow.confirm_address(token=token)
-        if activation_link:
-            return redirect(activation_link, 303)
+        return redirect(flow.confirm_address(token=token), 303)
     except LinkEnded as ended:
         if ended.why != "used":
             raise
         # Pressed twice: the first time counted, and the page says where things stand.
-    return redirect(url_for("apply.show_confirmation", token=token), 303)
+        return redirect(url_for("apply.show_confirmation", token=token), 303)
 
 
 @bp.get("/apply/again")

@@ -9,12 +9,14 @@ from flask.typing import ResponseReturnValue
 from marshmallow import ValidationError
 
 from libs.people.access import public
+from libs.web.client_address import client_address
 from libs.web.languages import current_language
 from services.onboarding.extensions import limiter
+from services.onboarding.flows.apply import NotTaken
 from services.onboarding.flows.invitations import accepting as flow
 from services.onboarding.flows.invitations.uses import InvitationEnded
-from services.onboarding.routes.apply import typed_address, way_on
-from services.onboarding.schemas import ApplicationForm, first_errors
+from services.onboarding.routes.apply import entered, form_context, read_application, typed_address, way_on
+from services.onboarding.schemas import first_errors
 
 bp = Blueprint("invitations", __name__, url_prefix="/invitations")
 
@@ -30,12 +32,21 @@ def show_form() -> ResponseReturnValue:
 @limiter.limit("register", "10 per hour", by=typed_address)
 @public
 def submit() -> ResponseReturnValue:
-    values = {name: request.form.get(name, "") for name in ("email", "name", "why")}
+    values = entered()
     try:
-        answers = ApplicationForm().load(values)
+        activation_link = flow.accept(
+            token=_token(),
+            **read_application(values),
+            locale=current_language(),
+            continue_to=way_on(),
+            ip=client_address(),
+        )
     except ValidationError as error:
         return _form(values, first_errors(error))
-    activation_link = flow.accept(token=_token(), **answers, locale=current_language(), continue_to=way_on())
+    except NotTaken as refused:
+        if not refused.errors:
+            raise
+        return _form(values, refused.errors)
     return redirect(activation_link or url_for("invitations.sent"), 303)
 
 
@@ -73,6 +84,7 @@ def _form(values: dict[str, str], errors: dict[str, object]) -> ResponseReturnVa
         values=values or {"email": sight.invitation.email},
         errors=errors,
         way_on=way_on(),
+        **form_context(),
     )
     return page, 422 if errors else 200
 

@@ -2,12 +2,16 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
+from flask import current_app
 from flask_babel import gettext, lazy_gettext
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load, validate
 
+from libs.service import parts_of
 from services.onboarding.models import REVIEWER_MAILS
+from services.onboarding.settings import ExtraQuestion, OnboardingSettings
 
 LONGEST_EMAIL = 254
 LONGEST_NAME = 100
@@ -26,7 +30,7 @@ class EmailAddress(fields.Field[str]):
         if not address:
             raise ValidationError(gettext("Enter your e-mail address."))
         local, _, domain = address.rpartition("@")
-        domain = _ascii_domain(domain)
+        domain = ascii_domain(domain)
         if (
             not _LOCAL_PART.fullmatch(local)
             or len(local) > 64
@@ -37,7 +41,7 @@ class EmailAddress(fields.Field[str]):
         return f"{local}@{domain}"
 
 
-def _ascii_domain(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
     """The domain in lower-case ASCII (RFC 5891 for others), or nothing where it is none."""
     try:
         labels = domain.encode("idna").decode("ascii").lower().split(".")
@@ -102,15 +106,95 @@ def _is_unseen(character: str) -> bool:
     )
 
 
+class Answers(fields.Field[dict[str, Any]]):
+    """Answers to EXTRA_QUESTIONS by name: text, a choice's value, or whether a box is ticked.
+
+    What was asked and left open is not kept, nor is what nobody asked.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+        given = value if isinstance(value, Mapping) else {}
+        answers: dict[str, Any] = {}
+        errors: dict[str, list[str]] = {}
+        for question in _settings().extra_questions:
+            try:
+                answer = _answer(question, given.get(question.name))
+            except ValidationError as error:
+                errors[question.name] = [str(message) for message in error.messages]
+            else:
+                if answer is not None:
+                    answers[question.name] = answer
+        if errors:
+            raise ValidationError(errors)
+        return answers
+
+
+def _answer(question: ExtraQuestion, given: Any) -> str | bool | None:
+    """One answer; None where an optional question is left open."""
+    if question.kind == "checkbox":
+        is_ticked = given is True or given == "yes"
+        if question.required and not is_ticked:
+            raise ValidationError(gettext("Tick this to go on."))
+        return is_ticked
+    text = "" if given is None else str(given)
+    if question.kind == "choice":
+        if text in question.choices:
+            return text
+        if text or question.required:
+            raise ValidationError(gettext("Choose one of these."))
+        return None
+    missing = lazy_gettext("Write your answer first.") if question.required else None
+    words: str = Paragraphs(longest=question.longest, missing=missing).deserialize(text)
+    return words or None
+
+
+class AcceptedTerms(fields.Field[str | None]):
+    """The version of the terms that was shown and accepted; None where there are no terms."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str | None:
+        version = _settings().TERMS_VERSION
+        if not version:
+            return None
+        if not value:
+            raise ValidationError(gettext("Accept the terms to go on."))
+        if value != version:
+            raise ValidationError(
+                gettext("The terms have changed since this page was opened: read them, then accept.")
+            )
+        return version
+
+
+def _settings() -> OnboardingSettings:
+    settings: OnboardingSettings = parts_of(current_app).settings
+    return settings
+
+
 class ApplicationForm(Schema):
     """What an applicant says. Whatever else was posted is not looked at."""
 
     class Meta:
         unknown = EXCLUDE
 
+    @pre_load
+    def _say_nothing(self, given: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+        """Where nothing is asked beyond the usual, nothing need be said."""
+        said = {name: value for name, value in given.items() if value is not None}
+        return {"answers": {}, "terms_version": "", **said}
+
     email = EmailAddress(required=True)
     name = Line(longest=LONGEST_NAME, missing=lazy_gettext("Tell us your name."))
     why = Paragraphs(longest=LONGEST_TEXT, missing=lazy_gettext("Write a sentence or two."))
+    answers = Answers(required=True)
+    terms_version = AcceptedTerms(required=True)
+
+
+class AnswerForm(Schema):
+    """What an applicant answers to a reviewer's question."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    text = Paragraphs(longest=LONGEST_TEXT, missing=lazy_gettext("Write your answer first."))
 
 
 class AddressForm(Schema):
@@ -174,5 +258,11 @@ class MailChoiceForm(Schema):
 
 
 def first_errors(error: ValidationError) -> dict[str, Any]:
-    """A message per field."""
-    return {field: messages[0] for field, messages in error.normalized_messages().items()}
+    """A message per field; of a field in a field as `outer-inner`."""
+    found: dict[str, Any] = {}
+    for field, messages in error.normalized_messages().items():
+        if isinstance(messages, dict):
+            found |= {f"{field}-{name}": inner[0] for name, inner in messages.items()}
+        else:
+            found[field] = messages[0]
+    return found

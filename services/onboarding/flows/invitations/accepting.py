@@ -63,6 +63,8 @@ def accept(*, token: str, email: str, **application: Any) -> str | None:
             raise InvitationEnded(why)
         refuse_while_closed()
         found = apply.submit(email=email, **application, invitation=invitation)
+        if found is None:
+            return None
         if not was_here:
             uses.spend(invitation, found)
         return uses.let_in(found, invitation)

@@ -18,11 +18,6 @@ AT_ONCE, DIGEST = "at_once", "digest"
 DEFAULT = DIGEST
 
 
-def exist() -> bool:
-    """Whether anybody could review an application."""
-    return bool(db.session.scalar(sa.select(sa.exists(sa.select(Person.sub).where(IS_REVIEWER)))))
-
-
 def choice_of(sub: str) -> str:
     """When this reviewer wants mail: a word of REVIEWER_MAILS."""
     return db.session.scalar(sa.select(ReviewerChoice.mail).where(ReviewerChoice.sub == sub)) or DEFAULT

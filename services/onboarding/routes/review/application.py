@@ -11,8 +11,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from libs.audit import current_actor
 from libs.people.access import staff
+from libs.web.languages import current_language
 from libs.web.problems import Problem
-from services.onboarding.flows import people, states
+from services.onboarding.flows import answers, people, states
 from services.onboarding.flows.review import (
     claims,
     decisions,
@@ -177,6 +178,7 @@ def _page(application: Application, *, errors: dict[str, Any] | None = None, tol
         kinds=words.KINDS,
         actions=words.ACTIONS,
         ago=words.ago,
+        answers=answers.in_words(application, current_language()),
         values=request.form,
         errors=errors or {},
         told=told,

@@ -60,6 +60,7 @@ ACTIONS = {
     "application.decision_taken_back": lazy_gettext("Decision taken back"),
     "application.expired": lazy_gettext("Expired"),
     "application.withdrawn": lazy_gettext("Withdrawn"),
+    "application.enrolled_meanwhile": lazy_gettext("Enrolled all the same: they were on their way already"),
     "application.link_printed": lazy_gettext("Activation link made by command"),
     "application.directly_activated": lazy_gettext("Activated directly by command"),
     "application.mail_ended": lazy_gettext("A mail did not arrive"),
