@@ -73,6 +73,7 @@ SCHEDULE: tuple[Entry, ...] = (
         "notification.sweep_messages", "notification", 5, "retries that are due, mail that no task took", 5
     ),
     Entry("notification.clear_feedback", "notification", "7 4 * * *", "webhooks taken a week ago", 3600),
+    Entry("notification.clear_messages", "notification", "7 * * * *", "old messages and contents", 1800),
     Entry("notification.forget_erased", "notification", "*/10 * * * *", "last mails to people who left", 540),
 )
 

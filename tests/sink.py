@@ -35,7 +35,7 @@ class Behaviour:
     """How the server answers; the defaults are those of a good one."""
 
     refuse: bool = False
-    """Nobody listens on the port."""
+    """Nobody listens on the port, and who was connected is cut off."""
     hang: str = ""
     """`greeting`: connections are taken and nothing is said; `drip`: a greeting without end; `data`: the mail is
     taken, and nothing is said."""
@@ -90,12 +90,15 @@ class Sink:
         tls: ssl.SSLContext | None = None,
         starttls: ssl.SSLContext | None = None,
         user: tuple[str, str] | None = None,
+        most_bytes: int | None = None,
     ):
         self.host, self.port, self.folder = "127.0.0.1", port, folder
-        self.tls, self.starttls, self.user = tls, starttls, user
+        self.tls, self.starttls, self.user, self.most_bytes = tls, starttls, user, most_bytes
         self.behaviour = Behaviour()
         self.mails: list[Received] = []
         self.connections = 0
+        self.goodbyes = 0
+        """How many connections their clients ended with QUIT."""
         self.before_answer: Callable[[Received], None] | None = None
         """Called when a mail is kept and its 250 is not yet said."""
         self._loop = asyncio.new_event_loop()
@@ -127,6 +130,15 @@ class Sink:
     def refuse(self) -> None:
         """Close the port."""
         self.tell(refuse=True)
+
+    def cut(self) -> None:
+        """End all connections without a word, as a restarted server does."""
+        self._run(self._cut())
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
 
     def accept(self) -> None:
         """Be a good server again, on the same port."""
@@ -167,18 +179,22 @@ class Sink:
         if self.behaviour.refuse and self._server is not None:
             self._server.close()
             self._server = None
+            await self._cut()
         elif not self.behaviour.refuse and self._server is None:
             self._server = await self._loop.create_server(
                 self._protocol, self.host, self.port, ssl=self.tls, reuse_address=True
             )
             self.port = self._server.sockets[0].getsockname()[1]
 
+    async def _cut(self) -> None:
+        for transport in list(self._open):
+            transport.close()
+
     async def _close(self) -> None:
         self._stopping = True
         if self._server is not None:
             self._server.close()
-        for transport in list(self._open):
-            transport.close()
+        await self._cut()
         current = asyncio.current_task()
         others = [task for task in asyncio.all_tasks() if task is not current]
         for task in others:
@@ -204,6 +220,8 @@ class Sink:
         options: dict[str, Any] = {}
         if self.starttls is not None:
             options = {"tls_context": self.starttls, "require_starttls": True}
+        if self.most_bytes is not None:
+            options["data_size_limit"] = self.most_bytes
         if self.user is not None:
             options |= {"authenticator": self._authenticate, "auth_required": True}
         conversation = _Conversation(
@@ -294,6 +312,10 @@ class _Handler:
             server.transport.abort()
             raise ConnectionResetError
         return "250 2.0.0 Kept"
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        self.sink.goodbyes += 1
+        return "221 2.0.0 Bye"
 
     async def handle_exception(self, error: Exception) -> str:
         if isinstance(error, ConnectionResetError):

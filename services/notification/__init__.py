@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from libs.guard import breakers
 from libs.observe.health import Component
 from libs.observe.metrics import GaugeSamples
 from libs.service import create_service, parts_of
@@ -10,6 +11,7 @@ from services.notification.cli import COMMANDS
 from services.notification.consumers import HANDLERS
 from services.notification.extensions import limiter, stores
 from services.notification.flows import delivery, feedback, messages
+from services.notification.flows.delivery.sending import BREAKER
 from services.notification.models import REPORTS, RESULTS, WAITING
 from services.notification.routes import mail_feedback, suppressions, templates
 from services.notification.routes import mailbox as mailbox_pages
@@ -30,6 +32,7 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
 
     def gauges() -> GaugeSamples:
         depth = messages.count(*WAITING)
+        yield from breakers.gauges(parts_of(app).breakers)
         yield "id_queue_depth", "Tasks that wait in a queue", {"queue": "mail"}, depth
 
     app = create_service(
@@ -52,7 +55,8 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
         gauges=gauges,
         waiting=lambda: {"messages": messages.count("failed", "parked")},
     )
-    for result in RESULTS[:-1]:
+    parts_of(app).breakers.declare(BREAKER)
+    for result in RESULTS:
         parts_of(app).metrics.emails_sent.labels(result=result)
     for report in (*REPORTS, feedback.UNKNOWN):
         parts_of(app).metrics.mail_feedback.labels(type=report)

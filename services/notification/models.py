@@ -49,13 +49,13 @@ class Message(db.Model):  # type: ignore[name-defined]
     """After this the link in the mail is dead, so the mail is not sent any more."""
     state: Mapped[str] = mapped_column(sa.Text, default="queued")
     reason: Mapped[str | None] = mapped_column(sa.Text)
-    """Why it failed: a word of flows/lifecycle.py."""
+    """Why it does not leave, or not now: a word of flows/lifecycle.py."""
     due_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
-    """When a worker may take it: the end of its wait while queued, the end of the lease while sending."""
+    """When a worker may take it: the end of its wait while queued, the end of the lease, its proof, while sending."""
     tries: Mapped[int] = mapped_column(default=0)
     """Attempts since it was queued, or queued again by staff."""
     last_attempt: Mapped[int] = mapped_column(default=0)
-    """The number of the newest attempt; whoever holds that number holds the lease."""
+    """The number of the newest attempt that was begun; it is written down when it has ended."""
     sent_at: Mapped[datetime | None] = mapped_column(Timestamp)
     correlation_id: Mapped[str | None] = mapped_column(sa.Text)
     asked_by: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
@@ -75,9 +75,11 @@ class Message(db.Model):  # type: ignore[name-defined]
         sa.Index("ix_messages_state_id", "state", "id"),
         # What stands may all be old: staff's list of it must not begin at what was sent since.
         sa.Index("ix_messages_standing", "id", postgresql_where=sa.text(_STANDS)),
-        # Whoever asks for their data, or goes, is known here by address; staff may know how it begins.
+        # Whoever asks for their data, or goes, is known here by address; so is who had enough mail for now.
+        sa.Index("ix_messages_recipient", sa.func.lower(sa.column("recipient")), "sent_at"),
+        # Staff may know how an address begins, and see its newest mail first.
         sa.Index(
-            "ix_messages_recipient",
+            "ix_messages_address",
             sa.func.lower(sa.column("recipient")).label("address"),
             "id",
             postgresql_ops={"address": "text_pattern_ops"},
@@ -89,7 +91,7 @@ class Message(db.Model):  # type: ignore[name-defined]
 
 
 class Attempt(db.Model):  # type: ignore[name-defined]
-    """One try to deliver a message; `result` is empty while it lasts."""
+    """One try to deliver a message, written down when it has ended, or its worker is known to be dead."""
 
     __tablename__ = "attempts"
 

@@ -3,7 +3,9 @@
 import base64
 import binascii
 import dataclasses
+import functools
 from dataclasses import dataclass
+from datetime import timedelta
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.utils import getaddresses
@@ -17,6 +19,7 @@ LONGEST_SMTP_TIMEOUT_S = 50
 WEBHOOK_SECRET_PREFIX = "whsec_"
 WEBHOOK_SECRET_BYTES = range(24, 65)
 """How long the secret of a webhook may be (Standard Webhooks)."""
+LEAST_SIZE_LIMIT = 50_000
 DEVELOPMENT_SENDER = "UpdSpace ID <no-reply@localhost>"
 
 
@@ -69,6 +72,14 @@ class NotificationSettings(ServiceSettings):
     """How long the SMTP server may take for each answer, seconds."""
     MAIL_FROM: str = ""
     """The sender of every mail: an address, or `Name <address>`."""
+    MAIL_SIZE_LIMIT: int = 1_000_000
+    """A mail of more bytes, headers and all, is parked instead of sent."""
+    MAIL_PER_RECIPIENT: int = 20
+    """How much mail one address gets within an hour; what goes beyond waits. Security mail passes."""
+    MESSAGES_KEPT: timedelta = timedelta(days=90)
+    """How long it stays on record that a mail was asked for and what became of it, seconds."""
+    CONTENT_KEPT: timedelta = timedelta(days=30)
+    """How long the content of a mail that did not leave is kept for another try, seconds; a sent one has none."""
 
     MAIL_FEEDBACK_SECRETS: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     """What signs /api/v1/mail-feedback, `whsec_` and base64 each; several while they change. Unset: it is closed."""
@@ -78,12 +89,12 @@ class NotificationSettings(ServiceSettings):
         """The secrets as keys. Raises SettingsError, which never repeats one."""
         return tuple(_webhook_key(secret) for secret in self.MAIL_FEEDBACK_SECRETS)
 
-    @property
+    @functools.cached_property
     def smtp_server(self) -> SMTPServer | None:
         """None: delivery ends in the mailbox."""
         return SMTPServer.parse(self.SMTP_URL) if self.SMTP_URL else None
 
-    @property
+    @functools.cached_property
     def sender(self) -> Address:
         """MAIL_FROM as an address with its display name. Raises SettingsError."""
         try:
@@ -113,6 +124,15 @@ class NotificationSettings(ServiceSettings):
             raise SettingsError("SMTP_URL must use smtps:// or smtp+starttls:// when it carries a password.")
         if not 1 <= self.SMTP_TIMEOUT_S <= LONGEST_SMTP_TIMEOUT_S:
             raise SettingsError(f"SMTP_TIMEOUT_S must be from 1 to {LONGEST_SMTP_TIMEOUT_S} seconds.")
+
+        if self.MAIL_SIZE_LIMIT < LEAST_SIZE_LIMIT:
+            raise SettingsError(
+                f"MAIL_SIZE_LIMIT must be {LEAST_SIZE_LIMIT} bytes or more: letters need that."
+            )
+        if self.MAIL_PER_RECIPIENT < 1:
+            raise SettingsError("MAIL_PER_RECIPIENT must be 1 mail an hour or more.")
+        if self.CONTENT_KEPT > self.MESSAGES_KEPT:
+            raise SettingsError("CONTENT_KEPT must not be longer than MESSAGES_KEPT.")
 
     def _may_speak_plainly(self, server: SMTPServer) -> bool:
         return self.is_development or is_loopback(server.host)

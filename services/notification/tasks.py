@@ -3,19 +3,26 @@
 import uuid
 
 from services.notification.extensions import tasks
-from services.notification.flows import delivery, erasure, feedback
+from services.notification.flows import delivery, erasure, feedback, retention
 
 
 @tasks.task
 def deliver(message_id: str) -> None:
-    """Try to deliver one message; queued when it is asked for, and by the sweep when it is due again."""
+    """Try to deliver one message, then others that are due; queued when it is asked for, and by the sweep."""
     delivery.deliver(message_id=uuid.UUID(message_id))
+    delivery.deliver_due()
 
 
 @tasks.task
 def sweep_messages() -> None:
     """Queue what waits without a task: retries that are due, leases that ran out, what no broker took."""
     delivery.sweep()
+
+
+@tasks.task
+def clear_messages() -> None:
+    """Every hour: forget what old mails would have said, and old messages, in bounded batches."""
+    retention.clear_messages()
 
 
 @tasks.task

@@ -6,6 +6,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ import sqlalchemy as sa
 from flask import Flask
 
 from libs.database import utcnow
+from libs.guard import breakers
 from libs.messaging.events import MailRequested
 from libs.service import parts_of
-from services.notification.models import Message
+from services.notification.flows import delivery
+from services.notification.flows.delivery import sending
+from services.notification.models import WAITING, Message
 from tests.conftest import envelope_of, receive
 from tests.pages import ORIGIN, Browser
 from tests.sink import Sink
@@ -25,8 +29,13 @@ SENDER = "UpdSpace ID <id@updspace.test>"
 
 @pytest.fixture
 def app(notification_app: Flask) -> Flask:
-    """notification as `make run` has it: mail ends in the mailbox. Its task queue starts empty."""
-    parts_of(notification_app).redis.delete("notification")
+    """notification as `make run` has it: mail ends in the mailbox. Its task queue starts empty, and nothing is due."""
+    parts = parts_of(notification_app)
+    parts.redis.delete("notification", breakers.KEY)
+    sending._trusted_until = 0.0
+    with notification_app.app_context(), parts.db.transaction() as session:
+        later = utcnow() + timedelta(days=1)
+        session.execute(sa.update(Message).where(Message.state.in_(WAITING)).values(due_at=later))
     return notification_app
 
 
@@ -106,8 +115,9 @@ def run_task(app: Flask, name: str, *args: Any) -> None:
 
 
 def deliver(app: Flask, message: Message) -> Message:
-    """One delivery task, and the message after it."""
-    run_task(app, "deliver", str(message.id))
+    """Deliver this message and no other, if it is due; the message after it."""
+    with app.app_context():
+        delivery.deliver(message_id=message.id)
     return fresh(app, message)
 
 

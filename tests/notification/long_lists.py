@@ -23,8 +23,8 @@ _INSERT = """
 """
 SEARCHES: dict[str, tuple[dict[str, Any], str | None]] = {
     "all messages": ({}, "pk_messages"),
-    "of an address": ({"to": "P77@seed.test"}, "ix_messages_recipient"),
-    "of the beginning of an address": ({"to": "p77@s*"}, "ix_messages_recipient"),
+    "of an address": ({"to": "P77@seed.test"}, None),
+    "of the beginning of an address": ({"to": "p77@s*"}, "ix_messages_address"),
     "of a template": ({"template": "account_erased"}, "ix_messages_template_id"),
     "of a state that many old ones are in": ({"states": ("failed",)}, "ix_messages_standing"),
     "that wait for staff": ({"states": ("failed", "parked")}, "ix_messages_standing"),

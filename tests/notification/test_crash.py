@@ -1,15 +1,19 @@
 """Workers killed with -9 at the worst moment: mail is repeated once at most, and never lost."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 
+import pytest
 import sqlalchemy as sa
 from flask import Flask
 
 from libs.service import parts_of
+from services.notification.flows import lifecycle
 from services.notification.models import Message
 from tests.notification.conftest import ask, deliver, fresh, make_due, run_task, work
 from tests.sink import Received, Sink
@@ -20,46 +24,105 @@ from services.notification import create_app
 from services.notification.flows import delivery
 app = create_app()
 with app.app_context():
-    print(delivery.deliver(message_id=uuid.UUID(sys.argv[1])), flush=True)
+    print(delivery.deliver_due(), flush=True)
 """
 
 
-def worker_for(message: Message, environment: dict[str, str], sink: Sink) -> subprocess.Popen[str]:
-    """A process of its own that delivers one message."""
+@contextlib.contextmanager
+def worker(environment: dict[str, str], sink: Sink) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that delivers what is due, one after the other."""
     settings = {**environment, "SMTP_URL": sink.url, "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-c", DELIVER, str(message.id)]
-    return subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", DELIVER]
+    process = subprocess.Popen(
+        command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
 
 
 def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    assert process.stdout is not None
-    process.stdout.close()
 
 
-def wait_until(condition, what: str) -> None:  # type: ignore[no-untyped-def]
+def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
 
 
-def test_a_worker_killed_between_the_250_and_its_commit_repeats_the_mail_once(
-    mail_app: Flask, sink: Sink, environment: dict[str, str]
+def let_the_lease_end(app: Flask, *messages: Message) -> None:
+    """Two minutes later."""
+    for message in messages:
+        make_due(app, message)
+    run_task(app, "sweep_messages")
+
+
+@pytest.fixture
+def pending(mail_app: Flask) -> list[Message]:
+    """Three messages that one worker takes at once."""
+    return [ask(mail_app) for _ in range(3)]
+
+
+def results(app: Flask, message: Message) -> list[str | None]:
+    return [attempt.result for attempt in fresh(app, message).attempts]
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3])
+def test_a_worker_killed_when_the_server_has_the_mail_repeats_that_one_mail_once(
+    mail_app: Flask, sink: Sink, environment: dict[str, str], pending: list[Message], killed_at: int
 ) -> None:
-    message = ask(mail_app)
+    with worker(environment, sink) as process:
+        dead = threading.Event()
+
+        def strike(_: Received) -> None:
+            # The mail is kept, and its 250 comes to nobody.
+            if len(sink.mails) == killed_at:
+                kill(process)
+                dead.set()
+
+        sink.before_answer = strike
+        assert dead.wait(30)
+    sink.before_answer = None
+    struck, untouched = pending[killed_at - 1], pending[killed_at:]
+    assert [fresh(mail_app, message).state for message in pending] == [
+        *["sent"] * (killed_at - 1),
+        *["sending"] * (1 + len(untouched)),
+    ]
+    deliver(mail_app, struck)
+    assert len(sink.mails) == killed_at, "the lease of the dead worker still holds"
+
+    let_the_lease_end(mail_app, struck, *untouched)
+    work(mail_app)
+    assert results(mail_app, struck) == ["lost", "sent"]
+    assert all(results(mail_app, message) == ["sent"] for message in untouched), "they were not begun"
+    run_task(mail_app, "sweep_messages")
+    work(mail_app)
+    for message in pending:
+        mails = sink.to(message.recipient)
+        assert len(mails) == (2 if message is struck else 1)
+        assert {mail.message_id for mail in mails} == {message.header_id}
+
+
+def test_a_worker_killed_after_it_was_written_down_repeats_nothing(
+    mail_app: Flask, sink: Sink, environment: dict[str, str], pending: list[Message]
+) -> None:
     engine = sa.create_engine(parts_of(mail_app).settings.sqlalchemy_url)
-    with engine.connect() as holder:
+    first = pending[0]
+    with engine.connect() as holder, worker(environment, sink) as process:
         locked = threading.Event()
 
         def lock_the_row(_: Received) -> None:
-            # The worker gets its 250 and then waits for this lock: it can never commit.
-            holder.execute(sa.text("SELECT id FROM messages WHERE id = :id FOR UPDATE"), {"id": message.id})
-            locked.set()
+            # The worker hears its 250, says so to the database, and waits for this lock.
+            if not locked.is_set():
+                holder.execute(sa.text("SELECT 1 FROM messages WHERE id = :id FOR UPDATE"), {"id": first.id})
+                locked.set()
 
         sink.before_answer = lock_the_row
-        process = worker_for(message, environment, sink)
         assert locked.wait(30)
         with engine.connect() as observer:
 
@@ -68,53 +131,65 @@ def test_a_worker_killed_between_the_250_and_its_commit_repeats_the_mail_once(
                 query = (
                     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = :name"
                 )
-                name = observer.engine.url.database
-                return observer.execute(sa.text(query), {"name": name}).scalar_one() > 0
+                return observer.execute(sa.text(query), {"name": engine.url.database}).scalar_one() > 0
 
-            wait_until(waits_for_the_lock, "the worker never came to its commit")
+            wait_until(waits_for_the_lock, "the worker never wrote it down")
         kill(process)
         holder.rollback()
     engine.dispose()
     sink.before_answer = None
-    assert len(sink.to(message.recipient)) == 1
-    assert fresh(mail_app, message).state == "sending"
-    deliver(mail_app, message)
-    assert len(sink.to(message.recipient)) == 1, "the lease of the dead worker still holds"
-
-    make_due(mail_app, message)
-    run_task(mail_app, "sweep_messages")
+    wait_until(lambda: fresh(mail_app, first).state == "sent", "the database has heard it")
+    let_the_lease_end(mail_app, *pending[1:])
     work(mail_app)
-    sent = fresh(mail_app, message)
-    assert (sent.state, [attempt.result for attempt in sent.attempts]) == ("sent", ["lost", "sent"])
-    make_due(mail_app, message)
-    run_task(mail_app, "sweep_messages")
-    work(mail_app)
-    mails = sink.to(message.recipient)
-    assert len(mails) == 2
-    assert {mail.message_id for mail in mails} == {message.header_id}
+    assert [len(sink.to(message.recipient)) for message in pending] == [1, 1, 1]
+    assert results(mail_app, pending[1]) == ["lost", "sent"], "begun with the same statement"
+    assert results(mail_app, pending[2]) == ["sent"]
 
 
 def test_a_worker_killed_while_the_server_is_silent_loses_nothing(
-    mail_app: Flask, sink: Sink, environment: dict[str, str]
+    mail_app: Flask, sink: Sink, environment: dict[str, str], pending: list[Message]
 ) -> None:
-    message = ask(mail_app)
     sink.tell(hang="greeting")
-    process = worker_for(message, environment, sink)
-    wait_until(lambda: sink.connections == 1, "the worker never called the server")
-    kill(process)
+    with worker(environment, sink) as process:
+        wait_until(lambda: sink.connections == 1, "the worker never called the server")
+        kill(process)
     sink.accept()
-    make_due(mail_app, message)
-    assert deliver(mail_app, message).state == "sent"
-    assert len(sink.to(message.recipient)) == 1
+    let_the_lease_end(mail_app, *pending)
+    work(mail_app)
+    assert [results(mail_app, message) for message in pending] == [["lost", "sent"], ["sent"], ["sent"]]
+    assert all(len(sink.to(message.recipient)) == 1 for message in pending)
 
 
 def test_a_worker_killed_before_it_called_the_server_loses_nothing(mail_app: Flask, sink: Sink) -> None:
-    from services.notification.flows import delivery
+    from services.notification.flows.delivery import claiming
 
     message = ask(mail_app)
     with mail_app.app_context():
-        delivery._take(message.id)  # and then nothing
-    make_due(mail_app, message)
-    run_task(mail_app, "sweep_messages")
+        claiming.begin(claiming.take(message.id)[0])  # and then nothing
+    let_the_lease_end(mail_app, message)
     work(mail_app)
     assert len(sink.to(message.recipient)) == 1
+
+
+def test_a_message_that_kills_every_worker_is_parked_and_blocks_nobody(
+    mail_app: Flask, sink: Sink, environment: dict[str, str], pending: list[Message]
+) -> None:
+    poison = pending[0]
+    for _ in range(lifecycle.MOST_LOST):
+        make_due(mail_app, poison)
+        with worker(environment, sink) as process:
+            dead = threading.Event()
+
+            def strike(mail: Received) -> None:
+                if poison.recipient in mail.recipients:
+                    kill(process)
+                    dead.set()  # noqa: B023
+
+            sink.before_answer = strike
+            assert dead.wait(30)
+        sink.before_answer = None
+        let_the_lease_end(mail_app, poison, *pending[1:])
+    parked = fresh(mail_app, poison)
+    assert (parked.state, parked.reason) == ("parked", "lost")
+    work(mail_app)
+    assert [len(sink.to(message.recipient)) for message in pending[1:]] == [1, 1]

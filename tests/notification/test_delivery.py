@@ -14,9 +14,10 @@ from flask import Flask
 
 from libs.database import utcnow
 from libs.service import parts_of
-from services.notification import transport
-from services.notification.flows import delivery, lifecycle
+from services.notification.flows import lifecycle
+from services.notification.flows.delivery import claiming, sending, sweeping
 from services.notification.models import Message
+from services.notification.transport import conversation
 from tests.notification.conftest import (
     SENDER,
     ask,
@@ -34,6 +35,13 @@ from tests.sink import Sink
 def update(app: Flask, message: Message, **values: object) -> None:
     with app.app_context(), parts_of(app).db.transaction() as session:
         session.execute(sa.update(Message).where(Message.id == message.id).values(**values))
+
+
+def hold(app: Flask, message: Message) -> int | None:
+    """Begin with a message, and go no further; the attempt's number."""
+    with app.app_context():
+        [held] = claiming.take(message.id)
+        return claiming.begin(held)
 
 
 def results(message: Message) -> list[str | None]:
@@ -128,7 +136,7 @@ def test_a_server_in_trouble_gets_the_mail_later(
 
 
 def test_a_server_that_drips_is_cut_off(mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LONGEST_CONVERSATION_S", 1.5)
+    monkeypatch.setattr(conversation, "LONGEST_CONVERSATION_S", 1.5)
     message = ask(mail_app)
     sink.tell(hang="drip")
     waiting = deliver(mail_app, message)
@@ -173,10 +181,40 @@ def test_after_too_many_tries_a_message_is_parked(mail_app: Flask, sink: Sink) -
     assert (failed.state, failed.reason) == ("parked", "too_many_tries")
 
 
-def test_a_message_that_kills_its_workers_ends_too(mail_app: Flask) -> None:
+def test_a_message_that_its_workers_do_not_survive_is_parked(mail_app: Flask, sink: Sink) -> None:
     message = ask(mail_app)
-    update(mail_app, message, state="sending", tries=lifecycle.MOST_TRIES)
-    assert deliver(mail_app, message).reason == "too_many_tries"
+    for number in range(1, lifecycle.MOST_LOST + 1):
+        assert fresh(mail_app, message).state in ("queued", "deferred")
+        assert hold(mail_app, message) == number
+        make_due(mail_app, message)
+        run_task(mail_app, "sweep_messages")
+        if number == 1:
+            assert fresh(mail_app, message).due_at <= utcnow(), "the first may be an accident"
+        elif number < lifecycle.MOST_LOST:
+            assert fresh(mail_app, message).due_at > utcnow(), "apart from whatever died with it"
+            make_due(mail_app, message)
+    parked = fresh(mail_app, message)
+    assert (parked.state, parked.reason) == ("parked", "lost")
+    assert results(parked) == ["lost"] * lifecycle.MOST_LOST
+
+
+def test_what_a_dead_worker_had_not_begun_spent_no_try(mail_app: Flask, sink: Sink) -> None:
+    messages = [ask(mail_app) for _ in range(3)]
+    with mail_app.app_context():
+        held = claiming.take_due(20)
+        assert held is not None
+        assert [message.id for message in held] == [message.id for message in messages]
+        assert claiming.begin(held[0]) == 1
+    for message in messages:
+        make_due(mail_app, message)
+    run_task(mail_app, "sweep_messages")
+    assert [fresh(mail_app, message).state for message in messages] == ["deferred", "queued", "queued"]
+    work(mail_app)
+    assert [results(fresh(mail_app, message)) for message in messages] == [
+        ["lost", "sent"],
+        ["sent"],
+        ["sent"],
+    ]
 
 
 # ---- final answers -----------------------------------------------------------------------------------------
@@ -236,7 +274,7 @@ def test_a_mail_within_its_time_is_sent(mail_app: Flask, sink: Sink) -> None:
 
 def test_a_poison_message_blocks_nobody(mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     poison, good = ask(mail_app), ask(mail_app)
-    real = delivery.write
+    real = sending.write
 
     def write(letter, **options):  # type: ignore[no-untyped-def]
         if letter.link == poisoned_link:
@@ -244,8 +282,8 @@ def test_a_poison_message_blocks_nobody(mail_app: Flask, sink: Sink, monkeypatch
         return real(letter, **options)
 
     with mail_app.app_context():
-        poisoned_link = delivery.messages.read_context(poison.id, poison.sealed_context or "")["link"]
-    monkeypatch.setattr(delivery, "write", write)
+        poisoned_link = sending.messages.read_context(poison.id, poison.sealed_context or "")["link"]
+    monkeypatch.setattr(sending, "write", write)
     work(mail_app)
     waiting = fresh(mail_app, poison)
     assert (waiting.state, waiting.attempts[0].answer) == ("deferred", "A fault of ours: RuntimeError.")
@@ -269,11 +307,11 @@ def test_a_message_whose_key_is_gone_is_shown_to_staff(
 
 def test_a_leased_message_is_left_alone_until_the_lease_is_over(mail_app: Flask, sink: Sink) -> None:
     message = ask(mail_app)
-    with mail_app.app_context():
-        assert delivery._take(message.id) is not None
+    hold(mail_app, message)
     assert deliver(mail_app, message).state == "sending"
     assert sink.mails == []
     make_due(mail_app, message)
+    run_task(mail_app, "sweep_messages")
     sent = deliver(mail_app, message)
     assert (sent.state, results(sent)) == ("sent", ["lost", "sent"])
 
@@ -294,15 +332,13 @@ def test_a_worker_that_was_slow_may_still_say_that_the_mail_is_sent(
     with_slow.start()
     assert arrived.wait(5)
     make_due(mail_app, message)
-    with mail_app.app_context():
-        second = delivery._take(message.id)
-    assert second is not None
-    assert second.attempt == 2
+    run_task(mail_app, "sweep_messages")
+    assert hold(mail_app, message) == 2
     go_on.set()
     with_slow.join(10)
     sent = fresh(mail_app, message)
     assert sent.state == "sent"
-    assert results(sent) == ["sent", None]
+    assert results(sent) == ["sent"], "what was taken for lost is not, and the second has not ended"
 
 
 def test_nothing_leaves_the_picture_of_a_messages_life() -> None:
@@ -332,9 +368,9 @@ def test_the_sweep_adds_nothing_to_a_long_queue(mail_app: Flask) -> None:
     make_due(mail_app, message)
     redis = parts_of(mail_app).redis
     redis.delete("notification")
-    redis.rpush("notification", *["{}"] * delivery.ENOUGH_QUEUED)
+    redis.rpush("notification", *["{}"] * sweeping.ENOUGH_QUEUED)
     run_task(mail_app, "sweep_messages")
-    assert redis.llen("notification") == delivery.ENOUGH_QUEUED
+    assert redis.llen("notification") == sweeping.ENOUGH_QUEUED
     redis.delete("notification")
     deliver(mail_app, message)
 
@@ -401,6 +437,8 @@ def test_mail_leaves_encrypted_and_signed_in(
         message = deliver(app, ask(app))
         assert message.state == "sent", message.attempts[0].answer
         sink.user = ("suite", "another word")
+        assert deliver(app, ask(app)).state == "sent", "an open connection stays signed in"
+        conversation.connections.close()
         refused = deliver(app, ask(app))
         assert refused.state == "deferred"
         assert (refused.attempts[0].answer or "").startswith("535")

@@ -82,7 +82,7 @@ def test_what_was_sent_is_forgotten(mail_app: Flask) -> None:
 def test_a_fault_of_ours_logs_no_content(
     mail_app: Flask, log_text: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from services.notification.flows import delivery
+    from services.notification.flows.delivery import sending
 
     marker = f"marked-{secrets.token_hex(8)}"
 
@@ -90,7 +90,7 @@ def test_a_fault_of_ours_logs_no_content(
         content = letter.link  # type: ignore[attr-defined]
         raise RuntimeError(f"at {content.partition('?')[0]}")
 
-    monkeypatch.setattr(delivery, "write", write)
+    monkeypatch.setattr(sending, "write", write)
     message = ask(mail_app, context={"name": "Ada", "link": f"{ORIGIN}/x?token={marker}"})
     run_task(mail_app, "deliver", str(message.id))
     assert "delivery_broke" in log_text()

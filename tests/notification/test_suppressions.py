@@ -1,113 +1,268 @@
-"""Addresses that are written to no more: staff see them, and lift one with a reason."""
+"""Addresses that are written to no more: how they come to be so, what still goes to them, and what ends it."""
 
-import json
-import re
 import uuid
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
+from libs.messaging.events import DataRequested, MailEnded, NotificationDataCollected, UserErased
+from libs.service import parts_of
 from services.notification.flows import suppressions
-from services.notification.flows.suppressions import PAGE
-from tests.conftest import run_command, sign_in_copy
-from tests.notification.conftest import address
-from tests.pages import ORIGIN, Browser
+from services.notification.models import Message, Suppression
+from tests.conftest import receive, recorded
+from tests.notification.conftest import address, ask, deliver, fresh, run_task
+from tests.notification.test_erasure import member, occurrences, rows
+from tests.pages import ORIGIN
+from tests.sink import Sink
+
+NO_SUCH = "550 5.1.1 No such mailbox"
+NOT_ME = f"{ORIGIN}/password/not-me?token=x"
 
 
-@pytest.fixture
-def support(app: Flask, browser: Browser) -> Browser:
-    sign_in_copy(browser, app, roles=["support"])
-    return browser
-
-
-def suppressed(app: Flask, email: str = "", reason: str = "bounced") -> str:
-    email = email or address()
+def reason_of(app: Flask, email: str) -> str | None:
     with app.app_context():
-        suppressions.suppress(email=email, reason=reason, detail="550 5.1.1 no such user")
-    return email
+        return suppressions.reason_of(email)
 
 
-def is_suppressed(app: Flask, email: str) -> bool:
+def suppress(app: Flask, email: str, reason: str = "bounced", **values: Any) -> bool:
     with app.app_context():
-        return suppressions.is_suppressed(email)
+        return suppressions.suppress(email=email, reason=reason, **values)
 
 
-def test_the_list_says_who_since_when_and_why(app: Flask, support: Browser) -> None:
-    email, other = suppressed(app), suppressed(app, reason="complained")
-    support.get("/admin/messages/suppressions")
-    assert support.text.index(other) < support.text.index(email)
-    assert "Mail to it came back for good" in support.text
-    assert "Its owner calls our mail unwanted" in support.text
-    assert "550 5.1.1 no such user" in support.text
-    assert 'id="lift"' not in support.text
-    support.fill(button="filter", q=email.upper()[:10])
-    assert email in support.text
-    assert other not in support.text
+def security_mail(app: Flask, email: str) -> Message:
+    context = {"name": "Ada", "moment": "2030-01-31T18:30:00+00:00", "device": "Firefox", "not_me": NOT_ME}
+    return ask(app, template="password_changed", recipient=email, context=context)
 
 
-def test_one_is_lifted_with_a_reason_which_the_page_remembers(app: Flask, support: Browser) -> None:
-    email = suppressed(app)
-    support.fill(f"/admin/messages/suppressions?q={email}", button="lift", reason="  ")
-    assert support.status == 422
-    assert "Say why" in support.text
-    assert is_suppressed(app, email)
-    support.fill(button="lift", reason="a new mailbox", follow=True)
-    assert f"{email} may have mail again." in support.text
-    assert "No suppressed address begins like this." in support.text
-    assert "a new mailbox" in support.text
-    assert not is_suppressed(app, email)
+@pytest.mark.parametrize("code", ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"])
+def test_an_address_that_nobody_has_is_written_to_once(mail_app: Flask, sink: Sink, code: str) -> None:
+    email = address()
+    sink.tell(recipients={email: f"550 {code} Not here"})
+    assert deliver(mail_app, ask(mail_app, recipient=email)).reason == "refused"
+    with mail_app.app_context():
+        (row,) = suppressions.list_suppressions(text=email)
+    assert (row.email, row.reason, row.detail) == (email, "refused", f"550 {code} Not here")
+    sink.accept()
+    again = deliver(mail_app, ask(mail_app, recipient=email.title()))
+    assert (again.state, again.reason, again.attempts, again.tries) == ("suppressed", "suppressed", [], 0)
+    assert sink.mails == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "550 5.7.1 We take no mail from you",
+        "552 5.2.2 Mailbox full",
+        "550 No",
+        "450 4.1.1 Come again",
+        "450 5.1.1 A server that cannot decide",
+    ],
+)
+def test_a_policy_a_full_box_or_a_passing_no_suppresses_nobody(
+    mail_app: Flask, sink: Sink, answer: str
+) -> None:
+    email = address()
+    sink.tell(recipients={email: answer})
+    deliver(mail_app, ask(mail_app, recipient=email))
+    assert reason_of(mail_app, email) is None
+
+
+@pytest.mark.parametrize("reason", ["refused", "bounced"])
+def test_security_mail_is_always_tried_and_its_arrival_lifts_what_a_server_said(
+    mail_app: Flask, sink: Sink, reason: str
+) -> None:
+    email = address()
+    suppress(mail_app, email, reason)
+    assert deliver(mail_app, security_mail(mail_app, email)).state == "sent"
+    assert reason_of(mail_app, email) is None
+    assert deliver(mail_app, ask(mail_app, recipient=email)).state == "sent"
+
+
+def test_a_complaint_stays_whatever_arrives(mail_app: Flask, sink: Sink) -> None:
+    email = address()
+    assert suppress(mail_app, email, "complained", detail="abuse")
+    assert deliver(mail_app, security_mail(mail_app, email)).state == "sent"
+    assert not suppress(mail_app, email, "bounced")
+    assert reason_of(mail_app, email) == "complained"
+    assert deliver(mail_app, ask(mail_app, recipient=email)).state == "suppressed"
+
+
+def test_security_mail_that_is_refused_too_changes_nothing(mail_app: Flask, sink: Sink) -> None:
+    email = address()
+    sink.tell(recipients={email: NO_SUCH})
+    suppress(mail_app, email)
+    assert deliver(mail_app, security_mail(mail_app, email)).state == "failed"
+    assert reason_of(mail_app, email) == "refused"
+
+
+def test_every_spelling_is_one_address(mail_app: Flask, sink: Sink) -> None:
+    local = uuid.uuid4().hex[:8]
+    suppress(mail_app, f" STRASSE-ÄDA-{local}@People.test ")
+    assert reason_of(mail_app, f"straße-äda-{local}@people.test") == "bounced"
+    suppressed = deliver(mail_app, ask(mail_app, recipient=f"Straße-Äda-{local}@people.test"))
+    assert suppressed.state == "suppressed"
+
+
+def test_lifting_is_audited_without_the_address_and_happens_once(mail_app: Flask) -> None:
+    email = address()
+    suppress(mail_app, email)
+    with mail_app.app_context():
+        assert suppressions.is_suppressed(email.upper())
+        suppressions.lift(email=email.upper(), reason="she rang us")
+        assert not suppressions.is_suppressed(email)
+        with pytest.raises(suppressions.UnknownSuppression):
+            suppressions.lift(email=email)
+        entries = parts_of(mail_app).audit.entries()[:2]
+    assert [entry.action for entry in entries] == ["address.suppression_lifted", "address.suppressed"]
+    assert (entries[0].reason, entries[0].before) == ("she rang us", {"reason": "bounced"})
+    assert occurrences(mail_app, email) == {}
+
+
+def test_the_list_has_the_newest_first_and_goes_on_where_it_ended(mail_app: Flask) -> None:
+    prefix = uuid.uuid4().hex
+    emails = [f"{prefix}-{number}@people.test" for number in range(5)]
+    for number, email in enumerate(emails):
+        suppress(mail_app, email, "complained" if number == 2 else "bounced")
+    with mail_app.app_context():
+        first = suppressions.list_suppressions(text=prefix, limit=3)
+        rest = suppressions.list_suppressions(text=prefix, after=first[-1].email)
+        assert [row.email for row in (*first, *rest)] == emails[::-1]
+        assert [row.email for row in suppressions.list_suppressions(text=prefix, reason="complained")] == [
+            emails[2]
+        ]
+        assert suppressions.list_suppressions(text="%") == []
+
+
+# ---- who asked is told -----------------------------------------------------------------------------------------
+
+
+def told(app: Flask, message: Message) -> list[str]:
+    return [
+        event.outcome
+        for event in recorded(app, MailEnded)
+        if isinstance(event, MailEnded) and event.deduplication_key == message.deduplication_key
+    ]
+
+
+def subscribers(app: Flask, message: Message) -> list[str]:
+    outbox = parts_of(app).outbox
     with app.app_context():
-        lifted, _ = suppressions.history(email)
-    assert (lifted.action, lifted.reason) == ("address.suppression_lifted", "a new mailbox")
-    assert lifted.actor.startswith("user:")
-    assert email not in lifted.target
+        return list(
+            parts_of(app).db.session.scalars(
+                sa.select(outbox.deliveries.c.subscriber)
+                .join(outbox.events, outbox.events.c.id == outbox.deliveries.c.event_id)
+                .where(outbox.events.c.data["deduplication_key"].astext == message.deduplication_key)
+            )
+        )
 
 
-def test_one_that_is_lifted_already_says_so(app: Flask, support: Browser) -> None:
-    email = suppressed(app)
-    support.get(f"/admin/messages/suppressions?q={email}")
-    form, _ = support.find_form("lift", {})
-    fields = {**dict(form.fields), "reason": "twice"}
-    for _ in range(2):
-        support.post("/admin/messages/suppressions", data=fields, headers={"Origin": ORIGIN})
-        assert support.status == 303
-    support.get(support.location)
-    assert "This address is not suppressed" in support.text
+def test_who_asked_is_told_that_a_mail_was_refused_or_suppressed(mail_app: Flask, sink: Sink) -> None:
+    email = address()
+    sink.tell(recipients={email: NO_SUCH})
+    refused = deliver(mail_app, ask(mail_app, recipient=email))
+    suppressed = deliver(mail_app, ask(mail_app, recipient=email))
+    assert (told(mail_app, refused), told(mail_app, suppressed)) == (["failed"], ["suppressed"])
+    assert subscribers(mail_app, refused) == ["onboarding"]
 
 
-def test_the_list_goes_on(app: Flask, support: Browser) -> None:
-    start = f"z{uuid.uuid4().hex[:8]}"
-    for number in range(PAGE + 1):
-        suppressed(app, f"{start}-{number}@people.test")
-    support.get(f"/admin/messages/suppressions?q={start}")
-    shown = set(re.findall(rf">({start}[^<]+)</a>", support.text))
-    more = re.search(r'id="older" href="([^"]+)"', support.text)
-    assert more
-    support.get(more[1].replace("&amp;", "&"))
-    rest = set(re.findall(rf">({start}[^<]+)</a>", support.text))
-    assert (len(shown), len(rest), len(shown | rest)) == (PAGE, 1, PAGE + 1)
+def test_who_asked_is_told_that_a_mail_came_too_late_or_was_given_up(mail_app: Flask, sink: Sink) -> None:
+    late, given_up, unwritable = ask(mail_app), ask(mail_app), ask(mail_app, recipient="no address")
+    with mail_app.app_context(), parts_of(mail_app).db.transaction() as session:
+        session.execute(sa.update(Message).where(Message.id == late.id).values(expires_at=sa.func.now()))
+        session.execute(sa.update(Message).where(Message.id == given_up.id).values(tries=99))
+    sink.refuse()
+    for message in (late, given_up, unwritable):
+        deliver(mail_app, message)
+    assert fresh(mail_app, given_up).reason == "too_many_tries"
+    assert [told(mail_app, message) for message in (late, given_up, unwritable)] == [
+        ["too_late"],
+        ["failed"],
+        ["failed"],
+    ]
 
 
-@pytest.mark.parametrize("query", ["q=%00", "after=%00", "after=nobody", "q=%25&after=x"])
-def test_a_wild_address_shows_the_list(support: Browser, query: str) -> None:
-    assert support.get(f"/admin/messages/suppressions?{query}").status_code == 200
+def test_nobody_is_told_who_does_not_listen_and_nothing_of_what_goes_on(mail_app: Flask, sink: Sink) -> None:
+    sent = deliver(mail_app, ask(mail_app))
+    sink.tell(recipients={"*": NO_SUCH})
+    failed = ask(mail_app)
+    with mail_app.app_context(), parts_of(mail_app).db.transaction() as session:
+        session.execute(sa.update(Message).where(Message.id == failed.id).values(asked_by="account"))
+    assert deliver(mail_app, failed).state == "failed"
+    sink.tell(recipients={"*": "450 4.2.0 Later"})
+    deferred = deliver(mail_app, ask(mail_app))
+    assert [told(mail_app, message) for message in (sent, failed, deferred)] == [[], [], []]
 
 
-@pytest.mark.parametrize(("roles", "status"), [([], 403), (["support"], 200), (["reviewer"], 200)])
-def test_suppressions_are_for_staff(app: Flask, browser: Browser, roles: list[str], status: int) -> None:
-    sign_in_copy(browser, app, roles=roles)
-    assert browser.get("/admin/messages/suppressions").status_code == status
+# ---- caps ------------------------------------------------------------------------------------------------------
 
 
-def test_commands_list_and_lift(app: Flask) -> None:
-    email = suppressed(app, reason="refused")
-    ways = (["--search", email[:12]], ["--search", email, "--reason", "refused"])
-    for way in ways:
-        (row,) = json.loads(run_command(app, "suppressions", "list", *way, "--json").output)
-        assert (row["email"], row["reason"]) == (email, "refused")
-    assert run_command(app, "suppressions", "lift", email).exit_code == 2, "a reason is asked for"
-    lifted = run_command(app, "suppressions", "lift", email.upper(), "--reason", "by phone", "--json")
-    assert json.loads(lifted.output)["suppressed"] is False
-    again = run_command(app, "suppressions", "lift", email, "--reason", "by phone")
-    assert again.exit_code == 1
-    assert "not suppressed" in again.output
+def test_an_address_gets_so_much_mail_within_an_hour(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.notification.conftest import with_settings, work
+
+    with_settings(mail_app, monkeypatch, MAIL_PER_RECIPIENT=3)
+    email = address()
+    messages = [ask(mail_app, recipient=email.upper() if n % 2 else email) for n in range(5)]
+    work(mail_app)
+    assert len(sink.mails) == 3
+    waiting = [fresh(mail_app, message) for message in messages if fresh(mail_app, message).state != "sent"]
+    assert [(m.state, m.reason, m.tries, m.attempts) for m in waiting] == [("queued", "capped", 0, [])] * 2
+    assert deliver(mail_app, security_mail(mail_app, email)).state == "sent", "security mail passes"
+    assert deliver(mail_app, ask(mail_app)).state == "sent", "others get theirs"
+
+    with mail_app.app_context(), parts_of(mail_app).db.transaction() as session:
+        an_hour = sa.text("interval '61 minutes'")
+        session.execute(
+            sa.update(Message)
+            .where(sa.func.lower(Message.recipient) == email)
+            .values(sent_at=Message.sent_at - an_hour, due_at=Message.due_at - an_hour - an_hour)
+        )
+    run_task(mail_app, "sweep_messages")
+    work(mail_app)
+    assert {fresh(mail_app, message).state for message in messages} == {"sent"}
+    assert fresh(mail_app, waiting[0]).reason is None
+
+
+# ---- leaving, and one's data -----------------------------------------------------------------------------------
+
+
+def test_a_person_who_goes_takes_their_suppression_along(mail_app: Flask, sink: Sink) -> None:
+    email = address()
+    sub = member(mail_app, email, locale="en")
+    suppress(mail_app, email, "complained")
+    last = ask(mail_app, template="account_erased", recipient=email, context={"name": "Ada"})
+    assert receive(mail_app, UserErased(sub=sub, emails=[email]), "account") == "handled"
+    assert reason_of(mail_app, email) is None
+    sink.tell(recipients={email: NO_SUCH})
+    deliver(mail_app, last)
+    assert reason_of(mail_app, email) == "refused", "their very last mail"
+    rows(mail_app, "UPDATE erasures SET erased_at = erased_at - interval '50 minutes' WHERE sub = :s", s=sub)
+    run_task(mail_app, "forget_erased")
+    assert reason_of(mail_app, email) is None
+    assert occurrences(mail_app, email).keys() <= {"erasures"}
+
+
+def test_a_suppression_is_among_a_persons_data(mail_app: Flask) -> None:
+    email, request_id = address(), str(uuid.uuid4())
+    sub = member(mail_app, email, locale="en")
+    suppress(mail_app, email, "complained", detail="words of a server")
+    assert (
+        receive(mail_app, DataRequested(request_id=request_id, sub=sub, emails=[email]), "account")
+        == "handled"
+    )
+    [answer] = [e for e in recorded(mail_app, NotificationDataCollected) if e.request_id == request_id]
+    [found] = answer.content["suppressions"]
+    assert (found["email"], found["reason"]) == (email, "complained")
+
+
+def test_a_suppression_of_somebody_else_is_left_alone(mail_app: Flask) -> None:
+    email = address()
+    sub = member(mail_app, address(), locale="en")
+    suppress(mail_app, email)
+    left = {email: "2020-01-31T12:00:00+00:00"}
+    assert receive(mail_app, UserErased(sub=sub, emails=[email], left=left), "account") == "handled"
+    with mail_app.app_context():
+        assert parts_of(mail_app).db.session.get(Suppression, email) is not None

@@ -6,14 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
+from libs.database import utcnow
+from libs.messaging.worker import CONCURRENCY
 from libs.service import parts_of
+from services.notification.models import Message
 from tests.conftest import envelope_of
-from tests.notification.conftest import make_due, message_of, request_of, run_task
+from tests.notification.conftest import ask, make_due, message_of, request_of, run_task
 from tests.sink import Sink
 
 pytestmark = pytest.mark.soak
@@ -74,3 +79,57 @@ def test_two_workers_share_a_queue_and_send_each_mail_once(
         wait_until(lambda: len(sink.mails) >= len(events), "not every mail came")
         time.sleep(1)
     assert sorted(mail.recipients[0] for mail in sink.mails) == sorted(event.recipient for event in events)
+
+
+def test_a_worker_that_is_stopped_takes_its_leave(
+    mail_app: Flask, sink: Sink, environment: dict[str, str]
+) -> None:
+    event = request_of()
+    with worker(environment, sink) as process:
+        assert parts_of(mail_app).tasks.send("receive_event", envelope_of(mail_app, event, "onboarding"))
+        sink.wait_for(event.recipient, timeout_s=40)
+        assert sink.open == 1, "its connection stays open"
+        process.terminate()
+        process.wait(30)
+    wait_until(lambda: sink.open == 0, "its connection stays open")
+    assert sink.goodbyes == 1
+    assert message_of(mail_app, event.deduplication_key).state == "sent"
+
+
+def test_workers_that_are_killed_again_and_again_repeat_few_and_lose_none(
+    mail_app: Flask, sink: Sink, environment: dict[str, str]
+) -> None:
+    """Each kill may repeat what the four threads of the worker were about, and nothing else."""
+    messages = [ask(mail_app) for _ in range(400)]
+    kills = 4
+    for number in range(1, kills + 1):
+        with worker(environment, sink) as process:
+            run_task(mail_app, "sweep_messages")
+            wait_until(lambda: len(sink.mails) >= number * 60, "no mail came")  # noqa: B023
+            process.kill()
+            process.wait(10)
+        end_leases(mail_app)
+    with worker(environment, sink), worker(environment, sink):
+        run_task(mail_app, "sweep_messages")
+        wait_until(
+            lambda: len({mail.message_id for mail in sink.mails}) == len(messages), "not every mail came"
+        )
+        wait_until(lambda: states(mail_app, messages) == {"sent"}, "not every mail is written down")
+    ids = Counter(mail.message_id for mail in sink.mails)
+    assert set(ids) == {message.header_id for message in messages}
+    assert sum(ids.values()) - len(ids) <= kills * CONCURRENCY
+
+
+def end_leases(app: Flask) -> None:
+    """Two minutes later."""
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(sa.update(Message).where(Message.state == "sending").values(due_at=utcnow()))
+
+
+def states(app: Flask, messages: list[Message]) -> set[str]:
+    with app.app_context():
+        session = parts_of(app).db.session
+        ids = [message.id for message in messages]
+        found = set(session.scalars(sa.select(Message.state).where(Message.id.in_(ids)).distinct()))
+        session.rollback()
+    return found

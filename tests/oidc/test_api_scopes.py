@@ -76,9 +76,9 @@ def test_a_service_keeps_the_newest_keys(app: Flask, make_app: Callable[[str], F
 def test_an_app_is_registered_for_our_apis_by_command(app: Flask) -> None:
     options = ("--name", "Tool", "--redirect-uri", "https://rp.test/callback")
     assert run_command(app, "clients", "create", *options, "--scope", "openid me").exit_code == 0
-    refused = run_command(app, "clients", "create", *options, "--scope", "openid messages:read")
+    refused = run_command(app, "clients", "create", *options, "--scope", "openid parcels:read")
     assert refused.exit_code != 0
-    assert "messages:read" in refused.output, "there is no such API yet"
+    assert "parcels:read" in refused.output, "there is no such API yet"
 
 
 def test_the_metadata_names_the_scopes(app: Flask) -> None:

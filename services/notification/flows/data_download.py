@@ -1,6 +1,6 @@
 """What notification holds about a person who asks for it: which mail went to them, and in which language."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from libs.messaging.events import NotificationDataCollected
 from services.notification.extensions import db, outbox
 from services.notification.flows.erasure import LAST_WORDS
-from services.notification.models import Message, Recipient
+from services.notification.flows.recipients import folded
+from services.notification.models import Message, Recipient, Suppression
 
 MOST_MESSAGES = 5000
 
@@ -22,7 +23,7 @@ def _went_to(email: str, until: str | None) -> sa.ColumnElement[bool]:
     return sa.and_(same, Message.created_at < datetime.fromisoformat(until) + LAST_WORDS)
 
 
-def collect(*, request_id: str, sub: str, emails: Iterable[str], left: Mapping[str, str]) -> None:
+def collect(*, request_id: str, sub: str, emails: Collection[str], left: Mapping[str, str]) -> None:
     """Answer account with everything about the person. What the mails said is not among it: it is not kept."""
     with db.transaction() as session:
         recipient = session.execute(
@@ -43,6 +44,12 @@ def collect(*, request_id: str, sub: str, emails: Iterable[str], left: Mapping[s
             .order_by(Message.id.desc())
             .limit(MOST_MESSAGES)
         ).all()
+        suppressed = session.scalars(
+            # An earlier address may be somebody else's by now.
+            sa.select(Suppression).where(
+                Suppression.email.in_([folded(email) for email in emails if email not in left])
+            )
+        ).all()
         content: dict[str, Any] = {
             "recipient": {"email": recipient.email, "locale": recipient.locale} if recipient else None,
             "messages": [
@@ -57,6 +64,10 @@ def collect(*, request_id: str, sub: str, emails: Iterable[str], left: Mapping[s
                     "expires_at": row.expires_at.isoformat() if row.expires_at else None,
                 }
                 for row in messages
+            ],
+            "suppressions": [
+                {"email": row.email, "reason": row.reason, "since": row.created_at.isoformat()}
+                for row in suppressed
             ],
         }
         outbox.record(NotificationDataCollected(request_id=request_id, content=content))

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from libs.database import utcnow
 from libs.observe.logs import get_logger
 from services.notification.extensions import audit, db
-from services.notification.flows import lifecycle, recipients
+from services.notification.flows import lifecycle, recipients, suppressions
 from services.notification.models import WAITING, Attempt, Erasure, Message, Report
 
 log = get_logger("notification.erasure")
@@ -74,7 +74,8 @@ def _still_waits(erasure: Erasure) -> bool:
 
 
 def _forget_messages(erasure: Erasure) -> int:
-    """What is over of theirs, a batch."""
+    """What is over of theirs, a batch; and that the address was suppressed, which their last mail may have caused."""
+    suppressions.forget(email=erasure.email, before=erasure.erased_at + LAST_WORDS)
     over = (
         sa.select(Message.id)
         .where(*_theirs(erasure), Message.state.in_(("sent", *lifecycle.STANDS)))

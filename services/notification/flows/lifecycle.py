@@ -2,29 +2,38 @@
 
     queued ──► sending ──► sent
       ▲        ▲     │
-      │        │     ├──► deferred      a passing answer: due again later, and then leased like a queued one
+      │        │     ├──► deferred      a passing answer, a cap, a worker that died: due again later
       │        └─────┼────────┘
       │              ├──► failed        refused for good, or too late
-      │              └──► parked        no mail could be made of it, or a day of tries was in vain: staff are asked
+      │              ├──► parked        no mail could be made of it, a day of tries was in vain, or its workers die
+      │              └──► suppressed    its address is written to no more
       └── staff try again ── failed, parked, suppressed
-    queued, deferred ──► suppressed     its address is written to no more
 
-`sending` is leased: when the lease runs out its worker is taken for dead and the next one takes over.
+`sending` is leased: until `due_at` a worker holds it, and that moment is the proof. Workers take several at once; an
+attempt counts (`tries`, `last_attempt`) from the moment when its conversation may begin. What was taken and not begun
+goes back as it came. A lease that ran out is the sweep's: the attempt is `lost`, and the message is due again.
 """
 
 import random
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+from libs.database import Timestamp
+from libs.prepared import Prepared
 from services.notification.models import Attempt, Message
 
 MOVES = {
-    "queued": {"sending", "sent", "failed", "parked", "suppressed"},
-    "deferred": {"sending", "sent", "failed", "parked", "suppressed"},
-    "sending": {"sending", "sent", "deferred", "failed", "parked", "suppressed"},
+    "queued": {"sending", "sent"},
+    "deferred": {"sending", "sent"},
+    "sending": {"sent", "queued", "deferred", "failed", "parked", "suppressed"},
     # A worker that was taken for dead may still report that the server has the mail.
     "failed": {"queued", "sent"},
     "parked": {"queued", "sent"},
-    "suppressed": {"queued"},
+    "suppressed": {"queued", "sent"},
     "sent": set(),
 }
 STANDS = ("failed", "parked", "suppressed")
@@ -35,37 +44,58 @@ FIRST_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=15)
 MOST_TRIES = 100
 """With the waits between them: about a day."""
+MOST_LOST = 5
+"""So many workers in a row that did not survive a message are no accident."""
 TOO_LATE, TOO_MANY_TRIES, REFUSED, UNWRITABLE = "too_late", "too_many_tries", "refused", "unwritable"
-ENDS = {TOO_LATE: "failed", REFUSED: "failed", TOO_MANY_TRIES: "parked", UNWRITABLE: "parked"}
+SUPPRESSED, LOST = "suppressed", "lost"
+ENDS = {
+    TOO_LATE: "failed",
+    REFUSED: "failed",
+    TOO_MANY_TRIES: "parked",
+    UNWRITABLE: "parked",
+    LOST: "parked",
+    SUPPRESSED: "suppressed",
+}
 """Why a message does not leave, and where it stands then."""
+CAPPED = "capped"
+"""Why a message waits that nobody tried: its address had enough mail for now."""
 
 
 class IllegalMove(Exception):
     """A way that the picture above does not have: a bug in the caller."""
 
 
-def lease(message: Message, *, now: datetime) -> Attempt:
-    """Take the message for one attempt; its number is the proof of the lease."""
-    _move(message, "sending")
-    message.due_at = now + LEASE
-    message.tries += 1
-    message.last_attempt += 1
-    return Attempt(message_id=message.id, number=message.last_attempt, started_at=now)
+# -- one message, under its row's lock -----------------------------------------------------------------------------
+
+
+def put_back(message: Message, *, now: datetime) -> None:
+    """A passing failure: due again later."""
+    _move(message, "deferred")
+    message.due_at = now + wait_after(message.tries)
+
+
+def recover(message: Message, *, lost: int, now: datetime) -> None:
+    """Its worker died, so many in a row: due at once after the first, later ones apart from their fellow victims."""
+    _move(message, "deferred")
+    message.due_at = now + (wait_after(lost) if lost > 1 else timedelta())
+
+
+def give_back(message: Message, *, due_at: datetime, reason: str | None = None) -> None:
+    """Taken, and not begun: it waits on as before."""
+    _move(message, "deferred" if message.last_attempt else "queued")
+    message.due_at, message.reason = due_at, reason
+
+
+def take_back_attempt(message: Message) -> None:
+    """Begun, but nobody was spoken to: the try is not spent, and its number is free."""
+    message.tries -= 1
+    message.last_attempt -= 1
 
 
 def mark_sent(message: Message, *, now: datetime) -> None:
     """The server has it. What opened doors is forgotten."""
     _move(message, "sent")
     message.sent_at, message.reason, message.sealed_context = now, None, None
-
-
-def put_back(message: Message, *, now: datetime) -> None:
-    """A passing failure: due again later, or parked when it was one too many."""
-    if message.tries >= MOST_TRIES:
-        end(message, TOO_MANY_TRIES)
-        return
-    _move(message, "deferred")
-    message.due_at = now + wait_after(message.tries)
 
 
 def end(message: Message, reason: str) -> None:
@@ -96,3 +126,70 @@ def _move(message: Message, state: str) -> None:
     if state not in MOVES[message.state]:
         raise IllegalMove(f"{message.state} to {state}")
     message.state = state
+
+
+# -- the same moves as statements: thousands of messages take them in a minute ---------------------------------------
+
+
+def _may_become(state: str) -> sa.ColumnElement[bool]:
+    return sa.or_(*(Message.state == start for start, ends in MOVES.items() if state in ends))
+
+
+def taking(which: Iterable[sa.ColumnElement[bool]]) -> sa.CTE:
+    """Lease up to `most` due messages until `lease_ends`, the longest due first, past what other workers hold."""
+    chosen = (
+        sa.select(Message.id, Message.due_at)
+        .where(_may_become("sending"), Message.due_at <= sa.bindparam("now"), *which)
+        .order_by(Message.due_at)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    return (
+        sa.update(Message)
+        .where(Message.id == chosen.c.id)
+        .values(state="sending", due_at=sa.bindparam("lease_ends", type_=Timestamp))
+        .returning(*Message.__table__.c, chosen.c.due_at.label("was_due_at"))
+        .cte("taken")
+    )
+
+
+def _beginning() -> sa.Update:
+    return (
+        sa.update(Message)
+        .where(
+            Message.id == sa.bindparam("begun_id", type_=sa.Uuid),
+            Message.state == "sending",
+            Message.due_at == sa.bindparam("begun_lease", type_=Timestamp),
+        )
+        .values(tries=Message.tries + 1, last_attempt=Message.last_attempt + 1, reason=None)
+        .returning(Message.last_attempt)
+    )
+
+
+def _sending() -> sa.Select[Any]:
+    """One message is sent and its attempt is written down; the next one of the same worker begins."""
+    message_id = sa.bindparam("sent_id", type_=sa.Uuid)
+    now = sa.bindparam("now", type_=Timestamp)
+    moved = (
+        sa.update(Message)
+        # From wherever it is, however late: that the server has it is a fact.
+        .where(Message.id == message_id, Message.state != "sent")
+        .values(state="sent", sent_at=now, reason=None, sealed_context=None)
+        .returning(Message.id)
+        .cte("moved")
+    )
+    columns = ("number", "started_at", "duration_ms", "result", "answer")
+    values = {name: sa.bindparam(f"attempt_{name}", type_=Attempt.__table__.c[name].type) for name in columns}
+    written = postgresql_insert(Attempt).values(message_id=message_id, **values)
+    written = written.on_conflict_do_update(
+        index_elements=[Attempt.message_id, Attempt.number],
+        set_={name: written.excluded[name] for name in columns[2:]},
+    )
+    begun = _beginning().cte("begun")
+    return sa.select(begun.c.last_attempt).add_cte(moved, written.cte("written"))
+
+
+BEGIN = Prepared(_beginning())
+SENT_AND_BEGIN = Prepared(_sending())
+"""Answers the attempt's number of the message that begins; nothing where there is none, or somebody else has it."""

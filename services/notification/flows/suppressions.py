@@ -1,6 +1,7 @@
-"""Addresses that are written to no more, but for their security, until staff or a mail that arrives lifts that."""
+"""Suppressions: addresses that are written to no more, but for their security, until staff or an arrival lifts them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -79,10 +80,12 @@ def lift_for_arrival(*, email: str) -> None:
             lift(email=email, reason="a mail arrived")
 
 
-def forget(*, email: str) -> None:
-    """Its owner is gone, and so is every reason to remember the address (docs/decisions/0027)."""
+def forget(*, email: str, before: datetime) -> None:
+    """Its owner of then is gone, and so is every reason to remember the address (docs/decisions/0027)."""
     with db.transaction() as session:
-        session.execute(sa.delete(Suppression).where(Suppression.email == folded(email)))
+        session.execute(
+            sa.delete(Suppression).where(Suppression.email == folded(email), Suppression.created_at < before)
+        )
 
 
 def list_suppressions(

@@ -82,6 +82,8 @@ class Letter:
     """A mail with its context, which never prints. subject() and blocks() speak the language of the moment."""
 
     NAME: ClassVar[str]
+    IS_SECURITY: ClassVar[bool] = False
+    """Whether it guards an account: such mail is always tried, whatever else keeps us from writing to the address."""
 
     name: str
 
@@ -92,7 +94,7 @@ class Letter:
         Keys it does not know are ignored, and one whose field has a default may be missing: the service that asks may
         be of the release before.
         """
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             if field.name not in context:
@@ -110,6 +112,16 @@ class Letter:
 
     def greeting(self) -> str:
         return _("Hello %(name)s,", name=self.name) if self.name else _("Hello,")
+
+
+_HINTS: dict[type[Letter], dict[str, Any]] = {}
+
+
+def _hints(letter: type[Letter]) -> dict[str, Any]:
+    """What its fields are, resolved once."""
+    if letter not in _HINTS:
+        _HINTS[letter] = typing.get_type_hints(letter)
+    return _HINTS[letter]
 
 
 def _read(key: str, value: Any, kind: Any, public_url: str) -> Any:
@@ -176,7 +188,7 @@ _INVENTED_BY_NAME: Mapping[str, str] = {
 
 def sample(letter: type[Letter], *, public_url: str) -> Letter:
     """A letter with invented content, to look at."""
-    hints = typing.get_type_hints(letter)
+    hints = _hints(letter)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(letter):
         kind = (typing.get_args(hints[field.name]) or (hints[field.name],))[0]

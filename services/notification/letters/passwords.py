@@ -10,6 +10,7 @@ from services.notification.letters.letter import Block, Button, Letter, Link, Pa
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SetPassword(Letter):
     NAME = "set_password"
+    IS_SECURITY = True
 
     link: Link
 
@@ -28,6 +29,7 @@ class SetPassword(Letter):
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ResetPassword(Letter):
     NAME = "reset_password"
+    IS_SECURITY = True
 
     link: Link
 
@@ -51,6 +53,7 @@ class ResetPassword(Letter):
 @dataclass(frozen=True, kw_only=True, repr=False)
 class AccountSecured(Letter):
     NAME = "account_secured"
+    IS_SECURITY = True
 
     link: Link
 

@@ -12,6 +12,8 @@ from services.notification.letters.letter import Block, Button, Letter, Link, Mo
 class SecurityNotice(Letter):
     """A change that its owner must hear of, whoever made it. Subclasses say what it was."""
 
+    IS_SECURITY = True
+
     moment: Moment
     device: str
     """Browser and system that it came from, in words; empty where nobody knows, as with staff."""

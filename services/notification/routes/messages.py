@@ -35,6 +35,9 @@ REASON_WORDS = {
     lifecycle.TOO_MANY_TRIES: lazy_gettext("Too many tries"),
     lifecycle.REFUSED: lazy_gettext("The mail server refused it for good"),
     lifecycle.UNWRITABLE: lazy_gettext("No mail could be made of it"),
+    lifecycle.LOST: lazy_gettext("Workers ended in the middle of it, several in a row"),
+    lifecycle.SUPPRESSED: lazy_gettext("Its address is suppressed"),
+    lifecycle.CAPPED: lazy_gettext("Its address had enough mail for this hour"),
 }
 RESULT_WORDS = {
     None: lazy_gettext("Under way"),

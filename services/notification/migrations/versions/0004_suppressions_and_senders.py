@@ -1,6 +1,6 @@
 """Addresses that are written to no more, what providers report, who asked for a mail, states between waiting and failed.
 
-Locks: messages exclusively while its check is exchanged and five indexes are made, one scan each. Safe while the
+Locks: messages exclusively while its check is exchanged and six indexes are made, one scan each. Safe while the
 previous release still runs: it leaves the new columns to their defaults; what a new worker deferred is taken up by new
 workers, and sooner or later there are only these.
 """
@@ -59,21 +59,23 @@ def upgrade() -> None:
     op.add_column('messages', sa.Column('asked_by', sa.Text(), server_default='', nullable=False))
     op.create_index('ix_messages_correlation_id', 'messages', ['correlation_id'], unique=False)
     op.create_index('ix_messages_template_id', 'messages', ['template', 'id'], unique=False)
-    op.drop_index('ix_messages_recipient', table_name='messages')
     op.create_index(
-        'ix_messages_recipient', 'messages', [sa.literal_column('lower(recipient) text_pattern_ops'), 'id'], unique=False
+        'ix_messages_address', 'messages', [sa.literal_column('lower(recipient) text_pattern_ops'), 'id'], unique=False
     )
+    op.drop_index('ix_messages_recipient', table_name='messages')
+    op.create_index('ix_messages_recipient', 'messages', [sa.literal_column('lower(recipient)'), 'sent_at'], unique=False)
     exchange(STATES, WAITS)
     op.create_index('ix_messages_standing', 'messages', ['id'], unique=False, postgresql_where=sa.text(STANDS))
 
 
 def downgrade() -> None:
     op.drop_index('ix_messages_standing', table_name='messages')
-    op.drop_index('ix_messages_recipient', table_name='messages')
-    op.create_index('ix_messages_recipient', 'messages', [sa.literal_column('lower(recipient)')], unique=False)
+    op.drop_index('ix_messages_address', table_name='messages')
     op.execute("UPDATE messages SET state = 'queued' WHERE state = 'deferred'")
     op.execute("UPDATE messages SET state = 'failed' WHERE state IN ('parked', 'suppressed')")
     exchange(STATES_BEFORE, WAITS_BEFORE)
+    op.drop_index('ix_messages_recipient', table_name='messages')
+    op.create_index('ix_messages_recipient', 'messages', [sa.literal_column('lower(recipient)')], unique=False)
     op.drop_index('ix_messages_template_id', table_name='messages')
     op.drop_index('ix_messages_correlation_id', table_name='messages')
     op.drop_column('messages', 'asked_by')

@@ -1,0 +1,91 @@
+"""Delivery: a worker takes messages that are due, hands each over with no transaction open, and writes down its end."""
+
+import time
+import uuid
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from libs.observe.logs import get_logger, set_correlation_id
+from services.notification.flows.delivery import claiming, sending, settling
+from services.notification.flows.delivery.claiming import Held
+from services.notification.flows.delivery.health import mail_health
+from services.notification.flows.delivery.sweeping import recover, sweep
+from services.notification.transport import Outcome
+
+__all__ = ["deliver", "deliver_due", "mail_health", "recover", "sweep"]
+
+log = get_logger("notification.delivery")
+
+BATCH = 20
+"""Taken with one statement. What the time does not suffice for goes back."""
+GO_ON_FOR_S = 2.0
+"""How long one task takes up further messages: events wait behind it for as long."""
+
+
+def deliver(*, message_id: uuid.UUID) -> str | None:
+    """Try to deliver a message that is due. Returns the attempt's result, None when there was nothing to do.
+
+    Side by side and repeated calls are harmless: one gets the lease. A crash after the server took the mail
+    and before that is written down repeats it once, under the same Message-ID.
+    """
+    if sending.is_left_alone():
+        return None
+    results = _work_off(claiming.take(message_id), deadline=float("inf"))
+    return results[0] if results else None
+
+
+def deliver_due() -> int:
+    """Deliver what is due, for GO_ON_FOR_S: a backlog needs no task for each message. Returns how many were tried."""
+    deadline = time.monotonic() + GO_ON_FOR_S
+    tried = 0
+    while time.monotonic() < deadline and not sending.is_left_alone():
+        held = claiming.take_due(BATCH)
+        if not held:
+            break
+        tried += len(_work_off(held, deadline=deadline))
+    return tried
+
+
+def _work_off(held: Sequence[Held], *, deadline: float) -> list[str]:
+    """One after the other until the deadline: the end of one and the beginning of the next are one statement.
+
+    So of all that a dead worker held one alone had begun, and is `lost`. Returns the results.
+    """
+    results: list[str] = []
+    attempt: int | None = None
+    for place, message in enumerate(held):
+        if attempt is None:
+            if place and time.monotonic() >= deadline:
+                settling.give_back(held[place:])
+                break
+            attempt = claiming.begin(message)
+            if attempt is None:
+                continue  # somebody else has it by now
+        set_correlation_id(message.correlation_id)
+        began = time.monotonic()
+        try:
+            outcome = _try(message)
+        except sending.LeftAlone:
+            settling.give_back(held[place:], is_first_begun=True)
+            break
+        ended = time.monotonic()
+        following = held[place + 1] if place + 1 < len(held) and ended < deadline else None
+        duration_ms = round((ended - began) * 1000)
+        attempt = settling.settle(message, attempt, outcome, duration_ms=duration_ms, following=following)
+        results.append(outcome.result)
+    return results
+
+
+def _try(message: Held) -> Outcome:
+    """Raises LeftAlone, and OperationalError with the database away: then nothing can be written down."""
+    try:
+        return sending.send(message)
+    except sending.Unwritable as error:
+        return Outcome("unwritable", str(error))
+    except (sending.LeftAlone, sa.exc.OperationalError):
+        raise  # the lease runs out by itself
+    except Exception as error:
+        # A message that trips a fault of ours waits like any other, and the rest goes on.
+        log.error("delivery_broke", message_id=str(message.id), exc_info=error)
+        return Outcome("deferred", f"A fault of ours: {type(error).__name__}.")

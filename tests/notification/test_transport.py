@@ -1,0 +1,141 @@
+"""Connections that stay open between mails, what ends them, and how large a mail may be."""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from libs.service import parts_of
+from services.notification.models import Message
+from services.notification.transport import connections as open_connections
+from services.notification.transport.conversation import connections
+from tests.notification.conftest import SENDER, ask, deliver, fresh, run_task, with_settings, work
+from tests.sink import Sink
+
+
+@pytest.fixture(autouse=True)
+def _none_open() -> Iterator[None]:
+    connections.close()
+    yield
+    connections.close()
+
+
+def results(app: Flask, message: Message) -> list[str | None]:
+    return [attempt.result for attempt in fresh(app, message).attempts]
+
+
+def wait_until(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def test_many_mails_go_over_one_connection(mail_app: Flask, sink: Sink) -> None:
+    messages = [ask(mail_app) for _ in range(5)]
+    for message in messages:
+        assert deliver(mail_app, message).state == "sent"
+    assert (len(sink.mails), sink.connections) == (5, 1)
+
+
+def test_a_backlog_of_one_task_goes_over_one_connection_past_a_bad_address(
+    mail_app: Flask, sink: Sink
+) -> None:
+    messages = [ask(mail_app) for _ in range(30)]
+    sink.tell(recipients={messages[3].recipient: "550 5.1.1 No such mailbox"})
+    parts_of(mail_app).redis.delete("notification")
+    run_task(mail_app, "deliver", str(messages[0].id))
+    assert (len(sink.mails), sink.connections) == (29, 1)
+    assert fresh(mail_app, messages[3]).state == "failed"
+
+
+def test_a_connection_that_the_server_dropped_costs_no_try(mail_app: Flask, sink: Sink) -> None:
+    deliver(mail_app, ask(mail_app))
+    sink.cut()
+    message = ask(mail_app)
+    assert deliver(mail_app, message).state == "sent"
+    assert (results(mail_app, message), sink.connections) == (["sent"], 2)
+
+
+def test_a_server_that_goes_after_it_got_the_mail_is_not_asked_again_at_once(
+    mail_app: Flask, sink: Sink
+) -> None:
+    deliver(mail_app, ask(mail_app))
+    sink.tell(drop=1)
+    message = ask(mail_app)
+    assert deliver(mail_app, message).state == "deferred"
+    assert (len(sink.to(message.recipient)), sink.connections) == (1, 1)
+
+
+@pytest.mark.parametrize("answer", ["recipients", "data"])
+def test_a_server_that_closes_down_is_no_servers_no(mail_app: Flask, sink: Sink, answer: str) -> None:
+    words = "421 4.3.2 Shutting down"
+    sink.tell(**{answer: {"*": words} if answer == "recipients" else words})
+    message = deliver(mail_app, ask(mail_app))
+    assert (message.state, results(mail_app, message)) == ("deferred", ["unreachable"])
+    assert message.attempts[0].answer == words
+
+
+def test_a_connection_serves_so_many_mails_and_no_more(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_connections, "MOST_MAILS", 2)
+    for _ in range(5):
+        deliver(mail_app, ask(mail_app))
+    assert (len(sink.mails), sink.connections) == (5, 3)
+
+
+@pytest.mark.parametrize("limit", ["LONGEST_IDLE", "LONGEST_LIFE"])
+def test_a_connection_that_nobody_uses_is_closed(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    deliver(mail_app, ask(mail_app))
+    assert sink.open == 1
+    monkeypatch.setattr(open_connections, limit, timedelta(0))
+    wait_until(lambda: sink.open == 0, "it stays open")
+    monkeypatch.undo()
+    with_settings(mail_app, monkeypatch, SMTP_URL=sink.url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=1)
+    assert deliver(mail_app, ask(mail_app)).state == "sent", "and the keeper begins anew"
+
+
+def test_a_forked_child_leaves_the_connection_to_its_parent(mail_app: Flask, sink: Sink) -> None:
+    deliver(mail_app, ask(mail_app))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if connections.take(parts_of(mail_app).settings.smtp_server, cut_at=0) is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert deliver(mail_app, ask(mail_app)).state == "sent"
+    assert sink.connections == 1
+
+
+def test_a_mail_that_is_too_large_is_parked_with_words(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = {"name": "Ada", "reason": "Слова. " * 500}
+    with_settings(mail_app, monkeypatch, MAIL_SIZE_LIMIT=50_000)
+    fits = ask(mail_app, template="application_rejected", context=context)
+    assert deliver(mail_app, fits).state == "sent"
+    monkeypatch.setattr("services.notification.settings.LEAST_SIZE_LIMIT", 1000)
+    with_settings(mail_app, monkeypatch, MAIL_SIZE_LIMIT=10_000)
+    message = deliver(mail_app, ask(mail_app, template="application_rejected", context=context))
+    assert (message.state, message.reason) == ("parked", "unwritable")
+    assert "more than MAIL_SIZE_LIMIT" in (message.attempts[0].answer or "")
+    assert len(sink.mails) == 1
+
+
+def test_a_mail_larger_than_the_server_takes_is_parked_before_it_is_sent(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Sink(most_bytes=2000) as sink:
+        with_settings(app, monkeypatch, SMTP_URL=sink.url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=1)
+        messages = [ask(app), ask(app)]
+        work(app)
+        for message in messages:
+            parked = fresh(app, message)
+            assert (parked.state, parked.reason) == ("parked", "unwritable")
+            assert "the server takes 2000 at most" in (parked.attempts[0].answer or "")
+        assert sink.connections == 1
