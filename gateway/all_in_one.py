@@ -9,6 +9,7 @@ from celery import Celery
 from flask import Flask
 
 from gateway import front
+from gateway.beat import ConsiderateScheduler
 from gateway.front_door import FrontDoor
 from gateway.health import in_process
 from gateway.schedule import beat_entries
@@ -40,5 +41,5 @@ def create_front(apps: Mapping[str, Flask]) -> FrontDoor:
 def create_worker(apps: Mapping[str, Flask]) -> Celery:
     """One worker for all queues, which also knows the schedule."""
     celery = worker.create_worker(*apps.values())
-    celery.conf.beat_schedule = beat_entries()
+    celery.conf.update(beat_schedule=beat_entries(), beat_scheduler=ConsiderateScheduler)
     return celery

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.schedules import crontab, schedule
 from celery.signals import beat_init
 
+from gateway.beat import ConsiderateScheduler
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 
@@ -104,7 +105,7 @@ def create_beat() -> Celery:
     settings = GatewaySettings.load_or_exit()
     configure_logs(settings, service="beat")
     celery = bare_celery(settings, name="beat")
-    celery.conf.beat_schedule = beat_entries()
+    celery.conf.update(beat_schedule=beat_entries(), beat_scheduler=ConsiderateScheduler)
     port = int(os.environ.get("WORKER_PORT") or 0)
     if port:
 

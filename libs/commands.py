@@ -24,7 +24,7 @@ from flask.cli import AppGroup, with_appcontext
 
 from libs.audit import set_actor
 from libs.guard.breakers import moment
-from libs.messaging.desk import retry_event
+from libs.messaging.desk import retry_all, retry_event
 from libs.observe.health import health_report, readiness_report
 from libs.observe.logs import set_correlation_id, set_service
 from libs.web.problems import Problem
@@ -204,6 +204,8 @@ def _events() -> AppGroup:
     def list_events(pending: bool, parked: bool, limit: int, as_json: bool) -> None:
         from libs.service import parts_of
 
+        if pending and parked:
+            raise click.UsageError("--pending or --parked: one of them.")
         parts = parts_of(current_app)
         if parked:
             rows = parts.inbox.parked(limit)
@@ -211,19 +213,21 @@ def _events() -> AppGroup:
             rows = parts.outbox.listing(state="pending" if pending else None, limit=limit)
         show([dict(row._mapping) for row in rows], as_json=as_json, empty="No events.")
 
-    @group.command("retry", help="Try parked events again.")
-    @click.argument("event_ids", nargs=-1, required=True, type=click.UUID)
+    @group.command("retry", help="Try parked events again: these, or --all.")
+    @click.argument("event_ids", nargs=-1, type=click.UUID)
+    @click.option("--all", "is_all", is_flag=True, help="Every parked event, the oldest first.")
     @command
-    def retry(event_ids: tuple[uuid.UUID, ...], as_json: bool) -> None:
-
-        results = []
+    def retry(event_ids: tuple[uuid.UUID, ...], is_all: bool, as_json: bool) -> None:
+        if is_all == bool(event_ids):
+            raise click.UsageError("Name the events, or say --all.")
+        states = retry_all() if is_all else {}
         for event_id in event_ids:
             try:
-                state = retry_event(event_id)
+                states[event_id] = retry_event(event_id)
             except LookupError:
                 raise click.ClickException(f"No parked event has the id {event_id}.") from None
-            results.append({"event_id": event_id, "state": state})
-        show(results, as_json=as_json)
+        results = [{"event_id": event_id, "state": state} for event_id, state in states.items()]
+        show(results, as_json=as_json, empty="No event is parked.")
         if any(result["state"] != "handled" for result in results):
             raise SystemExit(1)
 

@@ -14,6 +14,7 @@ from libs.database import Database, init_database
 from libs.guard.breakers import Breakers
 from libs.guard.keyring import KeyRing, derive
 from libs.guard.ratelimit import EnhancedMode, RateLimiter
+from libs.messaging.broker import Broker
 from libs.messaging.desk import events_desk
 from libs.messaging.events import Event
 from libs.messaging.inbox import Handler, Inbox
@@ -214,9 +215,11 @@ def _init_messaging(
 ) -> None:
     sender = bare_celery(settings, name=parts.name, only_sends=True)
     event_keys = KeyRing.parse(settings.EVENT_ENCRYPTION_KEYS, setting="EVENT_ENCRYPTION_KEYS")
-    parts.tasks.init_app(sender)
-    parts.outbox.init_app(app, event_keys, sender)
-    parts.inbox.init_app(app, event_keys, sender, handlers)
+    # A client of its own: what requests need of Redis is a matter by itself.
+    broker = Broker(sender, connect_redis(settings))
+    parts.tasks.init_app(broker)
+    parts.outbox.init_app(app, event_keys, broker)
+    parts.inbox.init_app(app, event_keys, broker, handlers)
     declare_event_tasks(parts.tasks, parts.outbox, parts.inbox)
 
 

@@ -222,7 +222,7 @@ class MailEnded(Event):
     """
 
     NAME = "notification.mail_ended.v1"
-    SUBSCRIBERS = ("onboarding",)
+    SUBSCRIBERS = ("account", "onboarding")
 
     template: str
     deduplication_key: str
@@ -247,6 +247,9 @@ EVENTS: dict[str, type[Event]] = {
         MailEnded,
     )
 }
+
+SUBSCRIBERS = tuple(sorted({name for event in EVENTS.values() for name in event.SUBSCRIBERS}))
+"""Every service that some event goes to."""
 
 
 def contract(name: str) -> type[Event]:

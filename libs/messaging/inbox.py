@@ -1,5 +1,6 @@
 """The inbox: an event takes effect once, however often and in whatever order it arrives."""
 
+import contextlib
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -12,7 +13,8 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from libs.audit import acting_as
 from libs.database import Database, Timestamp, is_away, utcnow
 from libs.guard.keyring import KeyRing
-from libs.messaging.events import Event, UnknownEvent, contract
+from libs.messaging.broker import MOST_QUEUED, Broker, BrokerAway, QueueFull
+from libs.messaging.events import EVENTS, Event, UnknownEvent, contract
 from libs.observe.logs import get_logger
 
 log = get_logger("libs.inbox")
@@ -20,6 +22,11 @@ log = get_logger("libs.inbox")
 ATTEMPTS_BEFORE_PARKING = 8
 KEEP_HANDLED = timedelta(days=30)
 RETRY_INTERVAL = timedelta(seconds=2)
+SWEEP_BATCH = 20
+SWEEP_LEASE = timedelta(minutes=1)
+"""No task runs longer: what a sweep took and did not finish is taken by a later one."""
+NO_END = "NoEnd"
+"""The error of a try of which nobody knows how it ended: its worker died, or hangs."""
 
 Handler = Callable[[Any], None]
 
@@ -49,36 +56,34 @@ class Inbox:
         )
         self._handlers: Mapping[type[Event], Handler] = {}
         self._keys: KeyRing | None = None
-        self._sender: Any = None
+        self._broker: Broker | None = None
 
     def init_app(
-        self, app: Flask, keys: KeyRing, sender: Any, handlers: Mapping[type[Event], Handler]
+        self, app: Flask, keys: KeyRing, broker: Broker, handlers: Mapping[type[Event], Handler]
     ) -> None:
-        self._keys, self._sender, self._handlers = keys, sender, handlers
+        self._keys, self._broker, self._handlers = keys, broker, handlers
 
-    def receive(self, envelope: Mapping[str, Any]) -> str:
+    def receive(self, envelope: Mapping[str, Any], *, is_repeated: bool = False) -> str:
         """Handle one event: inbox row and effect in one transaction, then the confirmation.
 
         Returns the row's state. A failure is counted and kept; the sweep tries it again, and after
         ATTEMPTS_BEFORE_PARKING failures the event is parked: seen by staff, never dropped, blocking nobody.
+        A repeated one may have killed who took it last, who could not count that: its try is counted beforehand.
         """
         event_id = uuid.UUID(envelope["event_id"])
+        state = self._count_beforehand(envelope, event_id) if is_repeated else "received"
+        if state == "received":
+            state = self._try(envelope, event_id, is_counted=is_repeated)
+        if state in ("handled", "parked"):
+            self._confirm(envelope["producer"], event_id, parked=state == "parked")
+        return state
+
+    def _try(self, envelope: Mapping[str, Any], event_id: uuid.UUID, *, is_counted: bool) -> str:
+        is_claimed = False
         try:
             with self.db.transaction() as session, acting_as(f"event:{envelope['producer']}"):
-                session.execute(
-                    insert(self.table)
-                    .values(
-                        event_id=event_id,
-                        name=envelope["name"],
-                        producer=envelope["producer"],
-                        state="received",
-                        envelope=dict(envelope),
-                    )
-                    .on_conflict_do_nothing()
-                )
-                state = session.execute(
-                    sa.select(self.table.c.state).where(self.table.c.event_id == event_id).with_for_update()
-                ).scalar_one()
+                state = self._claim(envelope, event_id).state
+                is_claimed = True
                 if state == "received":
                     self._handle(envelope, event_id)
                     session.execute(
@@ -88,14 +93,31 @@ class Inbox:
                         .values(state="handled", envelope=None, last_error=None)
                     )
                     state = "handled"
+                return state
         except Exception as error:
-            if is_away(error):
-                # Nothing was decided; the producer sends again.
+            if is_away(error) or not is_claimed:
+                # Nothing was decided (somebody else may hold the event); the producer sends again.
                 raise
-            state = self._count_failure(envelope, event_id, error)
-        if state in ("handled", "parked"):
-            self._confirm(envelope["producer"], event_id, parked=state == "parked")
-        return state
+            return self._count_failure(envelope, event_id, error, is_counted=is_counted)
+
+    def _claim(self, envelope: Mapping[str, Any], event_id: uuid.UUID) -> sa.Row[Any]:
+        """The event's row, made at its first arrival, held until the transaction under way ends."""
+        self.db.session.execute(
+            insert(self.table)
+            .values(
+                event_id=event_id,
+                name=envelope["name"],
+                producer=envelope["producer"],
+                state="received",
+                envelope=dict(envelope),
+            )
+            .on_conflict_do_nothing()
+        )
+        return self.db.session.execute(
+            sa.select(self.table.c.state, self.table.c.attempts, self.table.c.last_error)
+            .where(self.table.c.event_id == event_id)
+            .with_for_update()
+        ).one()
 
     def _handle(self, envelope: Mapping[str, Any], event_id: uuid.UUID) -> None:
         assert self._keys is not None, "the inbox is not bound to an app"
@@ -105,40 +127,31 @@ class Inbox:
             raise UnknownEvent(envelope["name"])
         handler(kind.from_data(envelope["data"], event_id, self._keys))
 
-    def _count_failure(self, envelope: Mapping[str, Any], event_id: uuid.UUID, error: Exception) -> str:
-        final = isinstance(error, UnknownEvent)  # this release will not learn it by waiting
-        with self.db.transaction() as session:
-            session.execute(
-                insert(self.table)
-                .values(
-                    event_id=event_id,
-                    name=envelope["name"],
-                    producer=envelope["producer"],
-                    state="received",
-                    envelope=dict(envelope),
-                )
-                .on_conflict_do_nothing()
-            )
-            row = session.execute(
-                sa.select(self.table.c.attempts, self.table.c.state)
-                .where(self.table.c.event_id == event_id)
-                .with_for_update()
-            ).one()
+    def _count_beforehand(self, envelope: Mapping[str, Any], event_id: uuid.UUID) -> str:
+        with self.db.transaction():
+            row = self._claim(envelope, event_id)
             if row.state != "received":
                 return row.state
             attempts = row.attempts + 1
+            # As many tries as for one that fails in words.
+            state = "parked" if attempts > ATTEMPTS_BEFORE_PARKING else "received"
+            self._keep(event_id, state=state, attempts=attempts, last_error=row.last_error or NO_END)
+        if state == "parked":
+            log.error("event_parked", name=envelope["name"], event_id=str(event_id), attempts=attempts)
+        return state
+
+    def _count_failure(
+        self, envelope: Mapping[str, Any], event_id: uuid.UUID, error: Exception, *, is_counted: bool
+    ) -> str:
+        final = isinstance(error, UnknownEvent)  # this release will not learn it by waiting
+        with self.db.transaction():
+            row = self._claim(envelope, event_id)
+            if row.state != "received":
+                return row.state
+            attempts = row.attempts if is_counted else row.attempts + 1
             state = "parked" if final or attempts >= ATTEMPTS_BEFORE_PARKING else "received"
-            session.execute(
-                self.table.update()
-                .where(self.table.c.event_id == event_id)
-                .values(
-                    attempts=attempts,
-                    state=state,
-                    # The kind of error only: its text may hold what was sealed.
-                    last_error=type(error).__name__,
-                    next_attempt_at=utcnow() + RETRY_INTERVAL * 2 ** min(attempts, 6),
-                )
-            )
+            # The kind of error only: its text may hold what was sealed.
+            self._keep(event_id, state=state, attempts=attempts, last_error=type(error).__name__)
         log.error(
             "event_parked" if state == "parked" else "event_failed",
             name=envelope["name"],
@@ -149,31 +162,58 @@ class Inbox:
         )
         return state
 
-    def _confirm(self, producer: str, event_id: uuid.UUID, *, parked: bool) -> None:
-        try:
-            self._sender.send_task(
-                f"{producer}.confirm_events",
-                args=[self.subscriber, [str(event_id)], parked],
-                queue=producer,
-                retry=False,
-                ignore_result=True,
+    def _keep(self, event_id: uuid.UUID, *, state: str, attempts: int, last_error: str) -> None:
+        self.db.session.execute(
+            self.table.update()
+            .where(self.table.c.event_id == event_id)
+            .values(
+                attempts=attempts,
+                state=state,
+                last_error=last_error,
+                next_attempt_at=utcnow() + RETRY_INTERVAL * 2 ** min(attempts, 6),
             )
-        except Exception as error:
-            # A lost confirmation costs one repetition, which this inbox answers with another confirmation.
-            log.warning("confirmation_lost", event_id=str(event_id), error=type(error).__name__)
+        )
+
+    def _confirm(self, producer: str, event_id: uuid.UUID, *, parked: bool) -> None:
+        """A lost confirmation costs one repetition, which this inbox answers with another confirmation."""
+        assert self._broker is not None
+        with contextlib.suppress(BrokerAway, QueueFull):
+            self._broker.send(
+                f"{producer}.confirm_events",
+                [self.subscriber, [str(event_id)], parked],
+                queue=producer,
+                most=MOST_QUEUED,
+            )
 
     def sweep(self) -> int:
-        """Try again what failed and is due. Returns how many were tried."""
-        due = self.db.session.execute(
-            sa.select(self.table.c.envelope)
-            .where(self.table.c.state == "received", self.table.c.next_attempt_at <= utcnow())
-            .order_by(self.table.c.next_attempt_at)
-            .limit(20)
-        ).scalars()
-        envelopes = list(due)
-        self.db.session.rollback()
+        """Try again what failed and is due, and what an earlier release did not know. Returns how many were tried.
+
+        Two sweeps take different ones; what dies with its sweep is due again after the lease.
+        """
+        columns = self.table.c
+        known = [contract_.NAME for contract_ in EVENTS.values() if contract_ in self._handlers]
+        is_due = sa.and_(columns.state == "received", columns.next_attempt_at <= utcnow())
+        is_learnt = sa.and_(
+            columns.state == "parked", columns.last_error == UnknownEvent.__name__, columns.name.in_(known)
+        )
+        with self.db.transaction() as session:
+            due = (
+                sa.select(columns.event_id)
+                .where(sa.or_(is_due, is_learnt), columns.state != "handled")
+                .order_by(columns.next_attempt_at)
+                .limit(SWEEP_BATCH)
+                .with_for_update(skip_locked=True)
+            )
+            envelopes = list(
+                session.scalars(
+                    self.table.update()
+                    .where(columns.event_id.in_(due.scalar_subquery()))
+                    .values(state="received", next_attempt_at=utcnow() + SWEEP_LEASE)
+                    .returning(columns.envelope)
+                )
+            )
         for envelope in envelopes:
-            self.receive(envelope)
+            self.receive(envelope, is_repeated=True)
         return len(envelopes)
 
     def retry(self, event_id: uuid.UUID) -> str:
@@ -183,7 +223,11 @@ class Inbox:
                 self.table.update()
                 .where(self.table.c.event_id == event_id, self.table.c.state == "parked")
                 # One failure parks it again at once.
-                .values(state="received", attempts=ATTEMPTS_BEFORE_PARKING - 1)
+                .values(
+                    state="received",
+                    attempts=ATTEMPTS_BEFORE_PARKING - 1,
+                    next_attempt_at=utcnow() + SWEEP_LEASE,
+                )
                 .returning(self.table.c.envelope)
             ).scalar_one_or_none()
         if envelope is None:

@@ -1,8 +1,6 @@
 """The outbox: events leave in the transaction that made them true, and stay until each subscriber confirmed."""
 
-import os
-import random
-import threading
+import contextlib
 import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -12,19 +10,13 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.database import Database, Timestamp, utcnow, uuid7
+from libs.database import Database, Timestamp, first_uuid7, utcnow, uuid7
 from libs.guard.keyring import KeyRing
+from libs.messaging.broker import Broker, BrokerAway
 from libs.messaging.events import Event
-from libs.observe.logs import correlation_id, get_logger
+from libs.messaging.relay import LONGEST_BACKOFF, Relay
+from libs.observe.logs import correlation_id
 
-log = get_logger("libs.outbox")
-
-CONFIRMATION_TIMEOUT = timedelta(seconds=60)
-"""A delivery unconfirmed for this long is sent again."""
-LONGEST_BACKOFF = timedelta(minutes=10)
-BROKER_RETRY_INTERVAL = timedelta(seconds=5)
-"""When the broker was away, rows wait this long for their next try."""
-BATCH = 100
 KEEP_CONFIRMED = timedelta(days=7)
 
 
@@ -58,22 +50,16 @@ class Outbox:
             sa.CheckConstraint("state IN ('pending', 'sent', 'confirmed', 'parked')", name="state"),
             # The relay looks for what is due among the few rows that are not done.
             sa.Index(
-                "ix_outbox_deliveries_due",
+                "ix_outbox_deliveries_open",
                 "next_attempt_at",
-                postgresql_where=sa.text("state IN ('pending', 'sent')"),
+                postgresql_where=sa.text("state <> 'confirmed'"),
             ),
         )
-        self._app: Flask | None = None
         self._keys: KeyRing | None = None
-        self._sender: Any = None
-        self._wanted = threading.Event()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._pid = 0
+        self._relay: Relay | None = None
 
-    def init_app(self, app: Flask, keys: KeyRing, sender: Any) -> None:
-        """`sender` is a Celery app whose send_task reaches the broker."""
-        self._app, self._keys, self._sender = app, keys, sender
+    def init_app(self, app: Flask, keys: KeyRing, broker: Broker) -> None:
+        self._keys, self._relay = keys, Relay(self, app, broker)
 
     # -- in the flow -----------------------------------------------------------------------------------------
 
@@ -105,108 +91,26 @@ class Outbox:
         self.db.after_commit(self.wake)
         return event_id
 
-    # -- the relay -------------------------------------------------------------------------------------------
-
     def wake(self) -> None:
-        """Tell the relay thread of this process that something waits; starts the thread at the first call."""
-        with self._lock:
-            if self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
-                # A forked child inherits the objects but not the thread.
-                self._wanted = threading.Event()
-                self._pid = os.getpid()
-                self._thread = threading.Thread(target=self._run, name=f"outbox-{self.producer}", daemon=True)
-                self._thread.start()
-        self._wanted.set()
-
-    def _run(self) -> None:
-        assert self._app is not None
-        wanted = self._wanted
-        while wanted.wait():
-            wanted.clear()
-            try:
-                with self._app.app_context():
-                    while self.relay() == BATCH:
-                        pass
-            except Exception as error:
-                # The rows stay; the sweep takes them once database or broker is back.
-                log.warning("outbox_relay_failed", producer=self.producer, error=type(error).__name__)
+        """Have the relay thread of this process send what waits."""
+        assert self._relay is not None
+        self._relay.wake()
 
     def relay(self) -> int:
-        """Send what is due to the subscribers' queues. Returns how many rows were taken.
-
-        Rows are claimed with SKIP LOCKED, so any number of relays may run. They are sent under their lock and
-        fall due again unless they are confirmed: a crash in between repeats a message, never loses one.
-        """
-        now = utcnow()
-        with self.db.transaction() as session:
-            due = session.execute(
-                sa.select(self.deliveries, self.events)
-                .join(self.events, self.events.c.id == self.deliveries.c.event_id)
-                .where(
-                    self.deliveries.c.state.in_(("pending", "sent")), self.deliveries.c.next_attempt_at <= now
-                )
-                .order_by(self.deliveries.c.next_attempt_at)
-                .limit(BATCH)
-                .with_for_update(skip_locked=True, of=self.deliveries)
-            ).mappings()
-            rows = list(due)
-            for row in rows:
-                try:
-                    self._send(row)
-                except Exception as error:
-                    log.warning("broker_away", producer=self.producer, error=type(error).__name__)
-                    self._postpone(rows[rows.index(row) :])
-                    return 0
-                self._set(
-                    [row["event_id"]],
-                    row["subscriber"],
-                    state="sent",
-                    attempts=row["attempts"] + 1,
-                    sent_at=now,
-                    next_attempt_at=now + resend_after(row["attempts"]),
-                )
-        return len(rows)
-
-    def _send(self, row: Any) -> None:
-        envelope = {
-            "name": row["name"],
-            "event_id": str(row["event_id"]),
-            "occurred_at": row["occurred_at"].isoformat(),
-            "correlation_id": row["correlation_id"],
-            "producer": self.producer,
-            "data": row["data"],
-        }
-        subscriber = row["subscriber"]
-        self._sender.send_task(
-            f"{subscriber}.receive_event", args=[envelope], queue=subscriber, retry=False, ignore_result=True
-        )
-
-    def _postpone(self, rows: Iterable[Any]) -> None:
-        for row in rows:
-            self._set(
-                [row["event_id"]],
-                row["subscriber"],
-                state="pending",
-                next_attempt_at=utcnow() + BROKER_RETRY_INTERVAL,
-            )
-
-    def _set(self, event_ids: list[uuid.UUID], subscriber: str, **values: Any) -> int:
-        result = self.db.session.execute(
-            self.deliveries.update()
-            .where(
-                self.deliveries.c.event_id.in_(event_ids),
-                self.deliveries.c.subscriber == subscriber,
-                # A confirmation that overtook us stays.
-                self.deliveries.c.state.in_(("pending", "sent")),
-            )
-            .values(**values)
-        )
-        return result.rowcount  # type: ignore[attr-defined]
+        """Send a batch of what is due. Returns how many events were sent; none with the broker away."""
+        assert self._relay is not None
+        with contextlib.suppress(BrokerAway):
+            return self._relay.send_due()[0]
+        return 0
 
     # -- after the subscriber's commit -------------------------------------------------------------------------
 
     def confirm(self, subscriber: str, event_ids: list[str], *, parked: bool = False) -> None:
-        """The subscriber has these events: done, or parked in its inbox where staff can see them."""
+        """The subscriber has these events: done, or parked in its inbox where staff can see them.
+
+        A parked one is asked about every LONGEST_BACKOFF: once it could be handled after all, its row is confirmed
+        here even if that was lost on its way.
+        """
         ids = [uuid.UUID(event_id) for event_id in event_ids]
         state = "parked" if parked else "confirmed"
         with self.db.transaction() as session:
@@ -217,7 +121,7 @@ class Outbox:
                     self.deliveries.c.subscriber == subscriber,
                     self.deliveries.c.state != "confirmed",
                 )
-                .values(state=state, confirmed_at=utcnow())
+                .values(state=state, confirmed_at=utcnow(), next_attempt_at=utcnow() + LONGEST_BACKOFF)
             )
 
     # -- seen from outside -------------------------------------------------------------------------------------
@@ -235,11 +139,16 @@ class Outbox:
 
     def oldest_waiting(self) -> datetime | None:
         """When the oldest event that some subscriber has not confirmed occurred."""
-        return self.db.session.execute(
-            sa.select(sa.func.min(self.events.c.occurred_at))
-            .join(self.deliveries, self.deliveries.c.event_id == self.events.c.id)
+        oldest = (
+            # Ids sort by time; no join of all that waits.
+            sa.select(self.deliveries.c.event_id)
             .where(self.deliveries.c.state.in_(("pending", "sent")))
-        ).scalar_one()
+            .order_by(self.deliveries.c.event_id)
+            .limit(1)
+        )
+        return self.db.session.execute(
+            sa.select(self.events.c.occurred_at).where(self.events.c.id == oldest.scalar_subquery())
+        ).scalar_one_or_none()
 
     def listing(self, *, state: str | None = None, limit: int = 100) -> list[sa.Row[Any]]:
         """Deliveries, newest first: event_id, name, occurred_at, subscriber, state, attempts, next_attempt_at."""
@@ -271,13 +180,7 @@ class Outbox:
             )
             old = (
                 sa.select(self.events.c.id)
-                .where(self.events.c.occurred_at < utcnow() - KEEP_CONFIRMED, ~sa.exists(open_rows))
+                .where(self.events.c.id < first_uuid7(utcnow() - KEEP_CONFIRMED), ~sa.exists(open_rows))
                 .limit(1000)
             )
             return session.execute(self.events.delete().where(self.events.c.id.in_(old))).rowcount  # type: ignore[attr-defined]
-
-
-def resend_after(attempts: int) -> timedelta:
-    """How long to wait for a confirmation: a minute, doubling to ten, with jitter so that crowds spread out."""
-    wait = min(CONFIRMATION_TIMEOUT * 2 ** min(attempts, 10), LONGEST_BACKOFF)
-    return wait * random.uniform(1.0, 1.2)  # noqa: S311  not a secret

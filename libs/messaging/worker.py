@@ -12,6 +12,8 @@ from flask import Flask
 from kombu import Queue
 
 from libs.audit import acting_as
+from libs.messaging.broker import MOST_TASKS, Broker, BrokerAway, QueueFull
+from libs.messaging.relay import REPEATED
 from libs.observe.logs import correlation_id, get_logger, set_correlation_id, set_service
 from libs.observe.worker_health import accompany_worker
 from libs.settings import Settings
@@ -30,10 +32,10 @@ class Tasks:
     def __init__(self, service: str):
         self.service = service
         self.functions: dict[str, Callable[..., Any]] = {}
-        self._sender: Celery | None = None
+        self._broker: Broker | None = None
 
-    def init_app(self, sender: Celery) -> None:
-        self._sender = sender
+    def init_app(self, broker: Broker) -> None:
+        self._broker = broker
 
     def task(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Declare a task under the function's own name. It must be safe to run twice."""
@@ -41,19 +43,17 @@ class Tasks:
         return function
 
     def send(self, name: str, *args: Any) -> bool:
-        """Queue one of this service's tasks. False when the broker is away: a sweep must find the work then."""
-        assert self._sender is not None, "tasks are not bound to an app"
+        """Queue one of this service's tasks. False when it could not be: a sweep must find the work then."""
+        assert self._broker is not None, "tasks are not bound to an app"
         try:
-            self._sender.send_task(
+            self._broker.send(
                 f"{self.service}.{name}",
-                args=list(args),
+                list(args),
                 queue=self.service,
-                retry=False,
-                ignore_result=True,
                 headers={"correlation_id_of_request": correlation_id()},
+                most=MOST_TASKS,
             )
-        except Exception as error:
-            log.warning("broker_away", task=f"{self.service}.{name}", error=type(error).__name__)
+        except (BrokerAway, QueueFull):
             return False
         return True
 
@@ -80,6 +80,8 @@ def bare_celery(settings: Settings, name: str = "updspace-id", *, only_sends: bo
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A full broker refuses what a worker notes there; it waits for room instead of ending.
+        broker_channel_error_retry=True,
         broker_pool_limit=4,
         task_serializer="json",
         accept_content=["json"],
@@ -139,13 +141,25 @@ def _correlation_id_of(args: tuple[Any, ...]) -> str | None:
     """An event brings its own; a task brings the one of the request that queued it."""
     if args and isinstance(args[0], dict) and "correlation_id" in args[0]:
         return args[0]["correlation_id"]
+    return _header("correlation_id_of_request")
+
+
+def _header(name: str) -> Any:
+    """What the message of the task under way carries; None outside of one."""
     from celery import current_task
 
-    if current_task:
-        return (getattr(current_task.request, "headers", None) or {}).get(
-            "correlation_id_of_request"
-        ) or getattr(current_task.request, "correlation_id_of_request", None)
-    return None
+    if not current_task:
+        return None
+    request = current_task.request
+    return (getattr(request, "headers", None) or {}).get(name) or getattr(request, name, None)
+
+
+def _is_repeated() -> bool:
+    """Whether this message was sent before, or the broker took it back from a worker that kept it too long."""
+    from celery import current_task
+
+    delivery = (current_task.request.delivery_info or {}) if current_task else {}
+    return bool(_header(REPEATED) or delivery.get("redelivered"))
 
 
 @setup_logging.connect
@@ -181,7 +195,7 @@ def declare_event_tasks(tasks: Tasks, outbox: Any, inbox: Any) -> None:
 
     def receive_event(envelope: dict[str, Any]) -> None:
         """One event for this service."""
-        inbox.receive(envelope)
+        inbox.receive(envelope, is_repeated=_is_repeated())
 
     def confirm_events(subscriber: str, event_ids: list[str], parked: bool = False) -> None:
         """A subscriber has these events of ours."""

@@ -19,6 +19,8 @@ PROBE_INTERVAL_S = 1.0
 PROBE_TIMEOUT_S = 1.0
 RESULT_LIFETIME_S = 3.0
 PROBE_WHILE_ASKED_S = 60.0
+EVENTS_MAY_WAIT_S = 300
+"""An event that nobody has confirmed for so long is late."""
 ORDER = ("healthy", "degraded", "unhealthy")
 STARTED = time.monotonic()
 
@@ -192,7 +194,11 @@ def standard_checks(app: Flask) -> tuple[dict[str, Check], dict[str, str]]:
             oldest = parts.outbox.oldest_waiting()
         age = int(time.time() - oldest.timestamp()) if oldest else 0
         details: dict[str, Any] = {"parked": parked, "oldest_seconds": age}
-        return Component("events", "degraded" if parked or age > 300 else "healthy", None, details)
+        if parked:
+            details["reason"] = "parked"
+        elif age > EVENTS_MAY_WAIT_S:
+            details["reason"] = "late"
+        return Component("events", "degraded" if "reason" in details else "healthy", None, details)
 
     def workers() -> Component:
         alive = parts.redis.get(f"worker:{parts.name}")

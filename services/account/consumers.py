@@ -7,6 +7,7 @@ from libs.messaging.events import (
     DataCollected,
     Event,
     KeysChanged,
+    MailEnded,
     NotificationDataCollected,
     OIDCDataCollected,
     OnboardingDataCollected,
@@ -15,6 +16,7 @@ from libs.messaging.events import (
 from libs.messaging.inbox import Handler
 from services.account.extensions import issuer_keys
 from services.account.flows.data_download import keep_part
+from services.account.flows.mail_ended import note_ended
 from services.account.flows.password_links import open_account
 from services.account.flows.threats import warn_of_threat
 
@@ -38,6 +40,10 @@ def keep_data(event: DataCollected) -> None:
     keep_part(request_id=event.request_id, service=producer, content=event.content)
 
 
+def note_mail_ended(event: MailEnded) -> None:
+    note_ended(template=event.template, deduplication_key=event.deduplication_key, outcome=event.outcome)
+
+
 def remember_issuer_keys(event: KeysChanged) -> None:
     """Access tokens at our API are verified with these."""
     issuer_keys.remember(version=event.version, jwks=event.jwks)
@@ -50,4 +56,5 @@ HANDLERS: Mapping[type[Event], Handler] = {
     OnboardingDataCollected: keep_data,
     NotificationDataCollected: keep_data,
     KeysChanged: remember_issuer_keys,
+    MailEnded: note_mail_ended,
 }

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBS = {
     "audit", "commands", "database", "lists", "prepared", "service", "settings",
     "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
-    "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox", "messaging.worker",
+    "messaging.broker", "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox",
+    "messaging.relay", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.requests", "observe.worker_health",
     "people.access", "people.bearer", "people.denials", "people.handover", "people.sessions",
     "web.api.blueprint", "web.api.document", "web.api.pages", "web.api.shapes", "web.api.states",

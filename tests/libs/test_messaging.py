@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from celery.contrib.testing.worker import start_worker
 from flask import Flask
 
-from libs.database import utcnow
-from libs.messaging.events import AccountOpened, MailRequested, SignInThreatened
+from libs.messaging.events import AccountOpened, SignInThreatened
 from libs.messaging.worker import create_worker
 from tests.conftest import envelope_of, receive
 from tests.libs import sample
@@ -139,82 +138,112 @@ def test_an_unknown_event_is_parked_at_once_and_never_dropped(sample_app: Flask)
     assert receive(sample_app, SignInThreatened(sub="x", cause="theft"), "oidc") == "parked"
 
 
+def test_an_event_that_an_earlier_release_did_not_know_is_handled_after_the_upgrade(
+    sample_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself, and its producer hears of it: nobody has to look for what an upgrade has mended."""
+    event = opened()
+    envelope = envelope_of(sample_app, event, "account")
+    confirmed: list[tuple[uuid.UUID, bool]] = []
+    monkeypatch.setattr(
+        sample.inbox, "_confirm", lambda _producer, event_id, *, parked: confirmed.append((event_id, parked))
+    )
+    with sample_app.app_context():
+        with monkeypatch.context() as earlier:
+            earlier.setattr(sample.inbox, "_handlers", {})
+            assert sample.inbox.receive(envelope) == "parked"
+            sample.inbox.sweep()
+            assert sample.inbox.receive(envelope, is_repeated=True) == "parked"
+        assert notes(sample_app, f"handled {event.application_id}") == 0
+        sample.inbox.sweep()
+        assert notes(sample_app, f"handled {event.application_id}") == 1
+        assert sample.inbox.receive(envelope, is_repeated=True) == "handled"
+    event_id = uuid.UUID(envelope["event_id"])
+    mine = [parked for found, parked in confirmed if found == event_id]
+    assert mine == [True, True, False, False]
+
+
+def test_a_name_that_no_release_of_this_line_knows_is_parked(sample_app: Flask) -> None:
+    envelope = {**envelope_of(sample_app, opened(), "account"), "name": "account.opened.v9"}
+    with sample_app.app_context():
+        assert sample.inbox.receive(envelope) == "parked"
+        with pytest.raises(LookupError):
+            sample.inbox.retry(uuid.uuid4())
+        assert sample.inbox.retry(uuid.UUID(envelope["event_id"])) == "parked", (
+            "still unknown, and still kept"
+        )
+
+
+def test_an_event_of_a_newer_producer_without_a_field_of_ours_is_parked(sample_app: Flask) -> None:
+    envelope = envelope_of(sample_app, opened(), "account")
+    del envelope["data"]["sub"]
+    with sample_app.app_context():
+        assert [sample.inbox.receive(envelope) for _ in range(8)][-1] == "parked"
+
+
+def test_an_event_that_kills_its_worker_is_parked_too(
+    sample_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who dies cannot count: a repetition counts its try before it begins."""
+
+    class Killed(BaseException):
+        """What kill -9 would be, as far as a test of one process may go; tests/faults kills for real."""
+
+    def kills(_event: object) -> None:
+        raise Killed
+
+    envelope = envelope_of(sample_app, opened(), "account")
+    with sample_app.app_context():
+        with monkeypatch.context() as poisoned:
+            poisoned.setattr(sample.inbox, "_handlers", {AccountOpened: kills})
+            with pytest.raises(Killed):
+                sample.inbox.receive(envelope)
+            for _ in range(8):
+                with pytest.raises(Killed):
+                    sample.inbox.receive(envelope, is_repeated=True)
+            assert sample.inbox.receive(envelope, is_repeated=True) == "parked"
+        [row] = [row for row in sample.inbox.parked(1000) if str(row.event_id) == envelope["event_id"]]
+        assert row.last_error == "NoEnd"
+        assert sample.inbox.retry(uuid.UUID(envelope["event_id"])) == "handled"
+
+
+def test_two_sweeps_side_by_side_try_each_failed_event_once(sample_app: Flask) -> None:
+    events = [opened() for _ in range(15)]
+    with sample_app.app_context():
+        with sample.db.transaction() as session:
+            session.execute(sample.inbox.table.delete().where(sample.inbox.table.c.state != "handled"))
+        for event in events:
+            sample.broken.add(event.application_id)
+            sample.inbox.receive(envelope_of(sample_app, event, "account"))
+        assert sample.inbox.sweep() == 0, "each waits a little"
+        with sample.db.transaction() as session:
+            session.execute(sample.inbox.table.update().values(next_attempt_at=sa.func.now()))
+    start, tried = threading.Barrier(3), []
+
+    def sweep() -> None:
+        start.wait()
+        with sample_app.app_context():
+            tried.append(sample.inbox.sweep())
+
+    threads = [threading.Thread(target=sweep) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sample.broken.clear()
+    assert sum(tried) == 15
+    with sample_app.app_context(), sample.db.transaction() as session:
+        table = sample.inbox.table
+        attempts = session.scalars(sa.select(table.c.attempts).where(table.c.state == "received")).all()
+    assert list(attempts) == [2] * 15
+
+
 def test_an_unknown_field_is_ignored(sample_app: Flask) -> None:
     event = opened()
     envelope = envelope_of(sample_app, event, "account")
     envelope["data"]["field_of_a_later_release"] = 1
     with sample_app.app_context():
         assert sample.inbox.receive(envelope) == "handled"
-
-
-def test_two_relays_side_by_side_send_no_row_twice(sample_app: Flask) -> None:
-    sent: list[str] = []
-
-    class Recorder:
-        def send_task(self, _name: str, args: list[dict[str, str]], **_: object) -> None:
-            sent.append(args[0]["event_id"])
-
-    with sample_app.app_context():
-        sample.db.session.execute(sample.outbox.deliveries.update().values(state="confirmed"))
-        sample.db.session.commit()
-        ids = []
-        with sample.db.transaction():
-            for number in range(60):
-                ids.append(
-                    str(
-                        sample.outbox.record(
-                            MailRequested(
-                                template="t",
-                                recipient="a@b.test",
-                                locale="en",
-                                context={},
-                                deduplication_key=str(number),
-                            )
-                        )
-                    )
-                )
-            # The relay thread of this process must not win the race before it starts.
-            sample.db.session.info["callbacks"].clear()
-    real, sample.outbox._sender = sample.outbox._sender, Recorder()
-    try:
-
-        def relay() -> None:
-            with sample_app.app_context():
-                while sample.outbox.relay():
-                    pass
-
-        threads = [threading.Thread(target=relay) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sample.outbox._sender = real
-    assert sorted(sent) == sorted(ids)
-
-
-def test_with_the_broker_away_rows_wait_and_leave_later(sample_app: Flask) -> None:
-    class Away:
-        def send_task(self, *_: object, **__: object) -> None:
-            raise ConnectionError
-
-    with sample_app.app_context():
-        with sample.db.transaction():
-            event_id = sample.outbox.record(
-                MailRequested(
-                    template="t", recipient="a@b.test", locale="en", context={}, deduplication_key="w"
-                )
-            )
-            sample.db.session.info["callbacks"].clear()
-        real, sample.outbox._sender = sample.outbox._sender, Away()
-        try:
-            assert sample.outbox.relay() == 0
-        finally:
-            sample.outbox._sender = real
-        assert sample.outbox.waiting([event_id]) == 1
-        row = next(row for row in sample.outbox.listing(limit=1000) if row.event_id == event_id)
-        assert row.state == "pending"
-        assert row.next_attempt_at > utcnow()
 
 
 def test_sealed_fields_are_not_readable_in_the_outbox(sample_app: Flask) -> None:

@@ -5,7 +5,7 @@ import uuid
 
 from flask import Flask
 
-from libs.messaging.events import AccountOpened
+from libs.messaging.events import AccountOpened, MailEnded
 from tests.conftest import receive, sign_in_copy
 from tests.onboarding import steps
 from tests.pages import Browser
@@ -35,3 +35,17 @@ def test_an_account_cannot_open_before_somebody_approved(onboarding_app: Flask) 
     email = steps.apply(onboarding_app)
     assert steps.open_account(onboarding_app, email) == "received"
     assert steps.facts(onboarding_app, email)["state"] == "submitted"
+
+
+def test_a_mail_that_ended_says_nothing_about_the_one_that_replaced_it(onboarding_app: Flask) -> None:
+    """Told late, after the applicant has asked for another link: the new one stays good, and is the last."""
+    email = steps.apply(onboarding_app)
+    [first] = steps.mails(onboarding_app, email)
+    ended = MailEnded(template=first.template, deduplication_key=first.deduplication_key, outcome="too_late")
+    assert receive(onboarding_app, ended, "notification") == "handled"
+    second = steps.mails(onboarding_app, email)[-1]
+    assert second.deduplication_key != first.deduplication_key
+    assert receive(onboarding_app, ended, "notification") == "handled"
+    assert steps.mails(onboarding_app, email) == [first, second]
+    steps.confirm(onboarding_app, email)
+    assert steps.facts(onboarding_app, email)["state"] == "confirmed"

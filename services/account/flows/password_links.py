@@ -102,10 +102,13 @@ def open_without_password(*, email: str, name: str, locale: str, roles: Sequence
 # -- mailing ---------------------------------------------------------------------------------------------------
 
 
-def mail_link(session: DatabaseSession, user: User, *, purpose: str, letter: str | None = None) -> None:
+def mail_link(
+    session: DatabaseSession, user: User, *, purpose: str, letter: str | None = None, made_anew: int = 0
+) -> None:
     """Mail a link to the person's address, in the transaction under way; earlier ones end. The row is locked.
 
-    `letter` is another one than the purpose's, for whoever did not ask for it.
+    `letter` is another one than the purpose's, for whoever did not ask for it. `made_anew` is how many before it
+    died on their way.
     """
     settings = parts_of(current_app).settings
     life = settings.PASSWORD_LINK_LIFETIME if purpose == "first" else settings.RESET_LINK_LIFETIME
@@ -113,7 +116,12 @@ def mail_link(session: DatabaseSession, user: User, *, purpose: str, letter: str
     now = utcnow()
     end_links(session, user)
     link = PasswordLink(
-        user_id=user.id, purpose=purpose, token_digest=digest, created_at=now, expires_at=now + life
+        user_id=user.id,
+        purpose=purpose,
+        token_digest=digest,
+        created_at=now,
+        expires_at=now + life,
+        made_anew=made_anew,
     )
     session.add(link)
     session.flush()

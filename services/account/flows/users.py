@@ -307,6 +307,7 @@ def _set_roles(*, sub: str, role: str, has_it: bool) -> bool:
 
 def mark_email_verified(user: User) -> None:
     """Note, in the transaction under way, that the person reads mail at their address."""
+    user.mail_trouble = user.mail_trouble_at = None
     if user.email_verified_at is None:
         user.email_verified_at = utcnow()
         note_change(
@@ -320,6 +321,7 @@ def replace_email(user: User, email: str) -> None:
         with db.session.begin_nested():
             user.email, user.email_normalised = email, normalise_email(email)
             user.email_verified_at = utcnow()
+            user.mail_trouble = user.mail_trouble_at = None
             db.session.flush()
     except IntegrityError as error:
         raise _taken(error) from None

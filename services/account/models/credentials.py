@@ -38,6 +38,8 @@ class PasswordLink(db.Model):  # type: ignore[name-defined]
     expires_at: Mapped[datetime] = mapped_column(Timestamp, index=True)
     used_at: Mapped[datetime | None] = mapped_column(Timestamp)
     """When it was used, or ended by a newer one or by another way of setting the password."""
+    made_anew: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many before it in a row died before their mail could leave."""
 
 
 class PasswordRequest(db.Model):  # type: ignore[name-defined]

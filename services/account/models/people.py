@@ -68,6 +68,9 @@ class User(db.Model):  # type: ignore[name-defined]
     """Staff under the rule: a sign-in with one factor carries none of the roles."""
     erase_at: Mapped[datetime | None] = mapped_column(Timestamp, index=True)
     """When the account is erased, unless its owner thinks better of it."""
+    mail_trouble: Mapped[str | None] = mapped_column(sa.Text)
+    """How the last mail ended that did not arrive: `failed`, `suppressed` or `too_late`; for staff to see."""
+    mail_trouble_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     updated_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 

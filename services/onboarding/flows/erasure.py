@@ -10,7 +10,7 @@ from services.onboarding.extensions import audit, db
 from services.onboarding.flows import people, states
 from services.onboarding.flows.data_download import invited_as, of_person
 from services.onboarding.models import (
-    OPEN,
+    UNDECIDED,
     Application,
     Invitation,
     Link,
@@ -48,7 +48,11 @@ def erase(*, sub: str, emails: Iterable[str], left: Mapping[str, str]) -> None:
             .with_for_update()
         ).all()
         ids = [row.id for row in found]
-        open_ids = [row.id for row in found if row.state in OPEN]
+        open_ids = [row.id for row in found if row.state in UNDECIDED]
+        for row in found:
+            if row.state == "approved":
+                # It became the account that is gone: that event was overtaken by this one, and says nothing new.
+                states.make(states.ACTIVATE, row.id)
         for table in (Link, Note, Question):
             session.execute(sa.delete(table).where(table.application_id.in_(ids)))
         session.execute(sa.delete(Application).where(Application.id.in_(open_ids)))

@@ -103,6 +103,12 @@ def end_of(link: Link) -> str | None:
     return "expired" if link.expires_at <= utcnow() else None
 
 
+def is_newest(link_id: uuid.UUID) -> bool:
+    """Whether this link was neither used nor replaced, though its time may be over."""
+    link = db.session.get(Link, link_id, populate_existing=True)
+    return link is not None and link.used_at is None and link.superseded_at is None
+
+
 def spend(link: Link) -> None:
     """Use the link, once: of two side by side one wins. Raises LinkEnded.
 

@@ -3,8 +3,6 @@
 import uuid
 from typing import Any
 
-import sqlalchemy as sa
-
 from libs.database import utcnow, uuid7
 from libs.messaging.events import MailRequested
 from services.onboarding.extensions import audit, db, outbox
@@ -86,7 +84,7 @@ def note_ended(*, template: str, deduplication_key: str, outcome: str) -> None:
             application = states.get_locked(application_id) if application_id else None
         except states.NoSuchApplication:
             return
-        if application is None or (link_id is not None and not _is_newest(link_id)):
+        if application is None or (link_id is not None and not links.is_newest(link_id)):
             return
         application.mail_trouble = outcome
         audit.record(
@@ -116,12 +114,6 @@ def _read(key: str) -> tuple[str, uuid.UUID | None, uuid.UUID | None, int]:
         return kind, application_id, uuid.UUID(parts[1]) if has_link else None, repeat
     except (IndexError, ValueError):
         return kind, None, None, 0
-
-
-def _is_newest(link_id: uuid.UUID) -> bool:
-    """Whether this link was neither used nor followed by a newer one; time alone may have ended it."""
-    query = sa.select(Link.id).where(Link.id == link_id, Link.used_at.is_(None), Link.superseded_at.is_(None))
-    return db.session.scalar(query) is not None
 
 
 def _status_of(application: Application) -> str | None:

@@ -75,6 +75,8 @@ def own_part(session: DatabaseSession, user: User) -> dict[str, Any]:
             "roles": list(user.roles),
             "status": user.status,
             "application_id": user.application_id,
+            "mail_trouble": user.mail_trouble,
+            "mail_trouble_at": _plain(user.mail_trouble_at),
             "created_at": _plain(user.created_at),
             "updated_at": _plain(user.updated_at),
             "erase_at": _plain(user.erase_at),

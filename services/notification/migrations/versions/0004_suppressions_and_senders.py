@@ -66,9 +66,13 @@ def upgrade() -> None:
     op.create_index('ix_messages_recipient', 'messages', [sa.literal_column('lower(recipient)'), 'sent_at'], unique=False)
     exchange(STATES, WAITS)
     op.create_index('ix_messages_standing', 'messages', ['id'], unique=False, postgresql_where=sa.text(STANDS))
+    op.create_index('ix_outbox_deliveries_open', 'outbox_deliveries', ['next_attempt_at'], unique=False, postgresql_where=sa.text("state <> 'confirmed'"))
+    op.drop_index('ix_outbox_deliveries_due', table_name='outbox_deliveries')
 
 
 def downgrade() -> None:
+    op.create_index('ix_outbox_deliveries_due', 'outbox_deliveries', ['next_attempt_at'], unique=False, postgresql_where=sa.text("state IN ('pending', 'sent')"))
+    op.drop_index('ix_outbox_deliveries_open', table_name='outbox_deliveries')
     op.drop_index('ix_messages_standing', table_name='messages')
     op.drop_index('ix_messages_address', table_name='messages')
     op.execute("UPDATE messages SET state = 'queued' WHERE state = 'deferred'")

@@ -142,9 +142,13 @@ def upgrade() -> None:
         "INSERT INTO policies (id, version, mode, trusted_domains, refused_domains, most_per_address, most_per_network,"
         " changed_at, changed_by) VALUES (1, 1, 'review', '{}', '{}', 5, 50, now(), '')"
     )
+    op.create_index('ix_outbox_deliveries_open', 'outbox_deliveries', ['next_attempt_at'], unique=False, postgresql_where=sa.text("state <> 'confirmed'"))
+    op.drop_index('ix_outbox_deliveries_due', table_name='outbox_deliveries')
 
 
 def downgrade() -> None:
+    op.create_index('ix_outbox_deliveries_due', 'outbox_deliveries', ['next_attempt_at'], unique=False, postgresql_where=sa.text("state IN ('pending', 'sent')"))
+    op.drop_index('ix_outbox_deliveries_open', table_name='outbox_deliveries')
     op.execute("UPDATE applications SET state = CASE WHEN confirmed_at IS NULL THEN 'submitted' ELSE 'confirmed' END WHERE state = 'in_review'")
     op.execute("UPDATE applications SET state = 'rejected' WHERE state IN ('expired', 'withdrawn')")
     exchange(STATES_BEFORE, IS_OPEN_BEFORE)
