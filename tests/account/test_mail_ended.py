@@ -119,7 +119,8 @@ def test_a_security_notice_counts_for_the_address_that_it_went_to(
 
 
 @pytest.mark.parametrize(
-    "key", ["set_password:none", "set_password:7f0c9a3e-0a52-4b7e-9f5a-0d5b1f6f2d11", "x", "account_erased:", ""]
+    "key",
+    ["set_password:none", "set_password:7f0c9a3e-0a52-4b7e-9f5a-0d5b1f6f2d11", "x", "account_erased:", ""],
 )
 def test_mail_of_people_who_are_gone_is_no_trouble(app: Flask, key: str) -> None:
     event = MailEnded(template="set_password", deduplication_key=key, outcome="failed")

@@ -35,6 +35,11 @@ CSRF_FREE = {
             "/oauth2/register", "/oauth2/register/<client_id>",
         }
     },
+    "onboarding": {
+        "programs of applicants send it, and no cookie counts": {
+            "/api/v1/applications", "/api/v1/applications/status/answer", "/api/v1/applications/status/withdraw",
+        }
+    },
     "notification": {"a webhook, signed": {"/api/v1/mail-feedback"}},
 }  # fmt: skip
 

@@ -29,10 +29,12 @@ def new_email() -> str:
     return f"Ada-{uuid.uuid4().hex[:10]}@people.test"
 
 
-def apply(app: Flask, email: str | None = None, *, page: str = "/apply", **fields: str) -> str:
+def apply(
+    app: Flask, email: str | None = None, *, page: str = "/apply", ip: str = "127.0.0.1", **fields: str
+) -> str:
     """Send an application from a new browser; returns its address."""
     email = email or new_email()
-    browser = Browser(app)
+    browser = Browser(app, ip=ip)
     browser.fill(page, button="apply", **{"email": email, "name": "Ada Lovelace", "why": WHY, **fields})
     assert (browser.status, browser.location) == (303, "/apply/sent"), browser.text
     return email
@@ -172,3 +174,20 @@ def with_settings(app: Flask, monkeypatch: pytest.MonkeyPatch, **changes: Any) -
     settings.check()
     monkeypatch.setattr(parts, "settings", settings)
     return settings
+
+
+def status_token(app: Flask, application_id: str) -> str:
+    """The token of the applicant's signed link."""
+    from services.onboarding.flows import status
+
+    with app.app_context():
+        return status.path_of(states.get(uuid.UUID(application_id))).partition("=")[2]
+
+
+def reject(app: Flask, email: str, reason: str, *, is_shown: bool = True) -> None:
+    """A reviewer's no."""
+    from services.onboarding.flows.review import decisions
+
+    with app.app_context(), acting_as("user:rita"):
+        application_id = uuid.UUID(facts(app, email)["id"])
+        decisions.reject(application_id=application_id, reason=reason, reason_is_shown=is_shown)

@@ -7,7 +7,7 @@ from tests.api_fuzz import fuzz_everything
 from tests.onboarding import steps
 from tests.onboarding.programs import Programs
 
-OPERATIONS = 18
+OPERATIONS = 22
 """A floor, so that a document that lost its operations does not pass for a sound one."""
 
 

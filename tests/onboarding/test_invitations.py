@@ -4,6 +4,7 @@ import json
 import re
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from libs.people.handover import open_ticket
 from libs.service import parts_of
 from tests.conftest import receive, recorded, run_command
 from tests.onboarding import steps
-from tests.pages import ORIGIN, Browser
+from tests.pages import Browser
 
 
 def change(app: Flask, invitation_id: str, **values: object) -> None:
@@ -33,9 +34,8 @@ def set_mode(app: Flask, mode: str) -> None:
 def activation(browser: Browser) -> str:
     """The activation link that the browser was sent on to."""
     assert browser.status == 303, browser.text
-    path = browser.location.removeprefix(ORIGIN)
-    assert path.startswith("/activate?token="), path
-    return path
+    assert browser.location.startswith("/activate?token="), browser.location
+    return browser.location
 
 
 # -- mailed ---------------------------------------------------------------------------------------------------
@@ -472,3 +472,55 @@ def test_no_link_of_an_invitation_is_kept_or_logged(onboarding_app: Flask, log_t
             rows = connection.execute(sa.text(f"SELECT t::text FROM {table} t")).scalars()
             assert all(token not in row for row in rows), table
     assert token not in log_text()
+
+
+# -- beside policies and reviews ------------------------------------------------------------------------------
+
+
+def test_the_domains_of_the_policy_hold_for_invited_people_and_spend_no_use(
+    onboarding_app: Flask, policy: Callable[..., None]
+) -> None:
+    made = steps.invite(onboarding_app, uses="1")
+    policy(refused_domains=["people.test"])
+    browser = steps.accept(onboarding_app, steps.path_of(made["link"]), steps.new_email())
+    assert (browser.status, 'id="email-error"' in browser.text) == (422, True)
+    assert steps.invitation_facts(onboarding_app, made["id"])["uses"] == 0
+
+
+def test_whoever_is_invited_is_not_held_back_by_how_many_came_before(
+    onboarding_app: Flask, policy: Callable[..., None]
+) -> None:
+    policy(most_per_network=1)
+    steps.apply(onboarding_app, ip="10.77.1.1")
+    quietly_refused = steps.apply(onboarding_app, ip="10.77.1.2")
+    assert not steps.mails(onboarding_app, quietly_refused)
+    path = steps.path_of(steps.invite(onboarding_app, uses="1")["link"])
+    browser, email = Browser(onboarding_app, ip="10.77.1.3"), steps.new_email()
+    browser.fill(path, button="apply", email=email, name="Ada", why=steps.WHY)
+    assert browser.location == "/invitations/sent"
+    assert len(steps.mails(onboarding_app, email, "confirm_address")) == 1
+
+
+def test_an_application_in_review_is_let_in_and_nobody_waits_for_its_answer_any_more(
+    onboarding_app: Flask,
+) -> None:
+    email = steps.apply(onboarding_app)
+    steps.confirm(onboarding_app, email)
+    steps.ask(onboarding_app, email)
+    made = steps.invite(onboarding_app, uses="1")
+    assert steps.accept(onboarding_app, steps.path_of(made["link"]), email).location == "/invitations/sent"
+    assert steps.facts(onboarding_app, email)["state"] == "approved"
+    assert len(steps.mails(onboarding_app, email, "activation_link")) == 1
+    page = Browser(onboarding_app).get(steps.status_page(onboarding_app, email))
+    assert 'name="text"' not in page.text, "no question is open"
+
+
+def test_terms_and_extra_questions_are_asked_of_invited_people_too(
+    onboarding_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps.with_settings(onboarding_app, monkeypatch, TERMS_VERSION="3", TERMS_URL="https://people.test/terms")
+    steps.invite(onboarding_app, email := steps.new_email())
+    path = steps.link(onboarding_app, email, "invitation")
+    browser = steps.accept(onboarding_app, path, email)
+    assert (browser.status, 'id="terms_version-error"' in browser.text) == (422, True)
+    activation(steps.accept(onboarding_app, path, email, terms_version="3"))

@@ -13,7 +13,7 @@ from services.onboarding.flows import activation, people, states
 from services.onboarding.flows.apply import fold
 from services.onboarding.flows.review import claims, decisions, history, notes, questions, queue, signs
 from services.onboarding.models import Application
-from services.onboarding.schemas import AddressForm, NoteForm, QuestionForm, first_errors
+from services.onboarding.schemas.forms import AddressForm, NoteForm, QuestionForm, first_errors
 
 applications = AppGroup("applications", help="Requests to join: who asked, what was decided, the way in.")
 

@@ -12,7 +12,7 @@ from libs.web.languages import DEFAULT, LANGUAGES
 from services.onboarding.flows.invitations import keeping
 from services.onboarding.flows.invitations.uses import state_of
 from services.onboarding.models import ROLES, Invitation
-from services.onboarding.schemas import AddressForm
+from services.onboarding.schemas.forms import AddressForm
 
 invitations = AppGroup("invitations", help="Ways in that skip the review: by mail, or a link to hand out.")
 

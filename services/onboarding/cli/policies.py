@@ -10,7 +10,7 @@ from libs.commands import command, done, show
 from libs.web.client_address import parse_address
 from services.onboarding.flows import policies as flow
 from services.onboarding.models import MODES
-from services.onboarding.schemas import AddressForm
+from services.onboarding.schemas.forms import AddressForm
 
 policies = AppGroup("policies", help="Who gets in how: rules in order, what they make of an address.")
 

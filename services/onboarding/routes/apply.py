@@ -16,7 +16,7 @@ from services.onboarding.flows import answers, policies, status
 from services.onboarding.flows import apply as flow
 from services.onboarding.flows.links import LinkEnded
 from services.onboarding.routes.links import show_ended
-from services.onboarding.schemas import AddressForm, ApplicationForm, first_errors
+from services.onboarding.schemas.forms import AddressForm, ApplicationForm, first_errors
 
 bp = Blueprint("apply", __name__)
 bp.register_error_handler(LinkEnded, show_ended)

@@ -22,7 +22,7 @@ from services.onboarding.flows import people
 from services.onboarding.flows.invitations import keeping as flow
 from services.onboarding.flows.invitations.uses import state_of
 from services.onboarding.models import ROLES
-from services.onboarding.schemas import AddressForm, first_errors
+from services.onboarding.schemas.forms import AddressForm, first_errors
 
 bp = Blueprint("invitation_desk", __name__, url_prefix="/admin/invitations")
 

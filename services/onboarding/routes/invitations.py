@@ -16,7 +16,7 @@ from services.onboarding.flows.apply import NotTaken
 from services.onboarding.flows.invitations import accepting as flow
 from services.onboarding.flows.invitations.uses import InvitationEnded
 from services.onboarding.routes.apply import entered, form_context, read_application, typed_address, way_on
-from services.onboarding.schemas import first_errors
+from services.onboarding.schemas.forms import first_errors
 
 bp = Blueprint("invitations", __name__, url_prefix="/invitations")
 

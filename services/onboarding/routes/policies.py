@@ -12,7 +12,7 @@ from libs.web.client_address import parse_address
 from services.onboarding.flows import people
 from services.onboarding.flows import policies as flow
 from services.onboarding.models import Policy
-from services.onboarding.schemas import AddressForm
+from services.onboarding.schemas.forms import AddressForm
 
 bp = Blueprint("policies", __name__, url_prefix="/admin/policies")
 

@@ -16,7 +16,7 @@ from services.onboarding.flows.links import LinkEnded
 from services.onboarding.flows.review import questions
 from services.onboarding.models import OPEN, Application
 from services.onboarding.routes.links import show_ended
-from services.onboarding.schemas import AnswerForm, first_errors
+from services.onboarding.schemas.forms import AnswerForm, first_errors
 
 bp = Blueprint("status", __name__, url_prefix=flow.PATH)
 bp.register_error_handler(LinkEnded, show_ended)

@@ -8,7 +8,7 @@ from marshmallow import ValidationError, fields, pre_dump, validate, validates_s
 from libs.web.api import Input, Shape, said
 from services.onboarding.flows.review import queue
 from services.onboarding.models import ROLES, STATES, Application
-from services.onboarding.schemas import LONGEST_EMAIL, LONGEST_TEXT
+from services.onboarding.schemas.forms import LONGEST_EMAIL, LONGEST_TEXT
 
 MOST_AT_ONCE = 200
 

@@ -10,7 +10,7 @@ from libs.web.languages import DEFAULT, LANGUAGES
 from services.onboarding.flows.invitations import keeping
 from services.onboarding.flows.invitations.uses import state_of
 from services.onboarding.models import ROLES, Invitation
-from services.onboarding.schemas import LONGEST_EMAIL
+from services.onboarding.schemas.forms import LONGEST_EMAIL
 
 LONGEST_LIFETIME_S = int(keeping.LONGEST_LIFETIME.total_seconds())
 

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from flask import current_app
 from flask_babel import lazy_gettext
 
+from libs.service import parts_of
 from libs.web.problems import Problem
 from services.onboarding.extensions import db
-from services.onboarding.flows import apply, mail, people, states
+from services.onboarding.flows import apply, mail, people, policies, states
 from services.onboarding.flows.invitations import uses
 from services.onboarding.flows.invitations.uses import InvitationEnded
-from services.onboarding.models import Application, Invitation, Policy
+from services.onboarding.models import Application, Invitation
 
 
 class NobodyJoins(Problem):
@@ -37,8 +39,8 @@ class Sight:
 def look_at(*, token: str) -> Sight:
     """What the link of an invitation opens; looking spends nothing. Raises InvitationEnded("unknown"), NobodyJoins."""
     invitation, why = uses.find(token)
-    if why in (None, "used"):
-        refuse_while_closed()
+    if why is None and policies.look_at_door().why == "closed":
+        raise NobodyJoins
     names = people.names_of([invitation.created_by])
     return Sight(
         invitation=invitation,
@@ -51,9 +53,9 @@ def look_at(*, token: str) -> Sight:
 def accept(*, token: str, email: str, **application: Any) -> str | None:
     """Apply by an invitation: a row, a use of it and the decision, or nothing of that.
 
-    Returns the activation link where the browser goes straight on; None where the address has to be confirmed by
-    mail. Sent again for the same address it is the same application, and uses the invitation once.
-    Raises InvitationEnded, NobodyJoins.
+    Returns the path of the activation link where the browser goes straight on; None where the address has to be
+    confirmed by mail. Sent again for the same address it is the same application, and uses the invitation once.
+    Raises InvitationEnded, NotTaken.
     """
     with db.transaction():
         invitation, why = uses.find(token, locked=True)
@@ -61,13 +63,13 @@ def accept(*, token: str, email: str, **application: Any) -> str | None:
         # Whoever has used it up may send the form again.
         if why is not None and not (why == "used" and was_here):
             raise InvitationEnded(why)
-        refuse_while_closed()
         found = apply.submit(email=email, **application, invitation=invitation)
         if found is None:
-            return None
+            return None  # refused, and nobody is told: the use stays
         if not was_here:
             uses.spend(invitation, found)
-        return uses.let_in(found, invitation)
+        url = uses.let_in(found, invitation)
+        return _path(url) if url else None
 
 
 def go_on(*, token: str) -> str:
@@ -82,13 +84,12 @@ def go_on(*, token: str) -> str:
         waiting = _waiting(invitation)
         if waiting is None or states.get_locked(waiting.id).state != "approved":
             raise InvitationEnded("used")
-        return mail.send_activation_link(waiting)
+        return _path(mail.send_activation_link(waiting))
 
 
-def refuse_while_closed() -> None:
-    """Raises NobodyJoins where the policy lets nobody in, invited or not."""
-    if db.session.scalar(sa.select(Policy.mode)) == "closed":
-        raise NobodyJoins
+def _path(url: str) -> str:
+    """A link of ours for a browser that is here already."""
+    return url.removeprefix(parts_of(current_app).settings.PUBLIC_URL)
 
 
 def _waiting(invitation: Invitation) -> Application | None:

@@ -11,7 +11,7 @@ from libs.database import utcnow
 from libs.web.problems import Problem
 from services.onboarding.extensions import audit, db
 from services.onboarding.models import MODES, Policy
-from services.onboarding.schemas import ascii_domain
+from services.onboarding.schemas.forms import ascii_domain
 
 TARGET = "policy:onboarding"
 MOST_DOMAINS = 1000

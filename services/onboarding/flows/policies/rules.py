@@ -169,6 +169,13 @@ RULES: tuple[Rule, ...] = (
         setting=lambda case: gettext("domains: %(number)s", number=len(case.settings.disposable_domains)),
         says=_disposable_domain,
     ),
+    # Before what is quiet: staff have asked this person, and their uses are counted.
+    Rule(
+        name="invitation",
+        words=lazy_gettext("Whoever comes by an invitation needs no review."),
+        setting=lambda case: gettext("always"),
+        says=_invitation,
+    ),
     Rule(
         name="address_cap",
         words=lazy_gettext("After so many applications in 30 days an address is quietly sent nothing more."),
@@ -182,12 +189,6 @@ RULES: tuple[Rule, ...] = (
         setting=lambda case: gettext("%(number)s in a day", number=case.policy.most_per_network),
         says=_network_cap,
         counts=True,
-    ),
-    Rule(
-        name="invitation",
-        words=lazy_gettext("Whoever comes by an invitation needs no review."),
-        setting=lambda case: gettext("always"),
-        says=_invitation,
     ),
     Rule(
         name="trusted_domain",

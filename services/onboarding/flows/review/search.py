@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from services.onboarding.extensions import db
 from services.onboarding.models import NAME_WORDS, Application
-from services.onboarding.schemas import LONGEST_EMAIL
+from services.onboarding.schemas.forms import LONGEST_EMAIL
 
 CANDIDATES = 200
 """So many applications are taken from each index for one search; more than that is no search."""

@@ -1,5 +1,5 @@
 """The APIs of onboarding: what reviewers do on their pages, and what applicants may do without any account."""
 
-from services.onboarding.routes.api import applications, invitations
+from services.onboarding.routes.api import applications, invitations, own
 
-API = (applications.bp, invitations.bp)
+API = (own.bp, applications.bp, invitations.bp)

@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError
 from libs.people.access import STEP_UP_LIFETIME
 from libs.people.bearer import InsufficientScope, StaleSignIn, current_bearer
 from libs.web.api.shapes import InvalidInput
-from services.onboarding.schemas import first_errors
+from services.onboarding.schemas.forms import first_errors
 
 GIVES_ROLES = "users:write"
 """The scope by which a client gives roles to anybody; the scope of applications alone does not."""

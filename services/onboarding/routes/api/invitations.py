@@ -9,7 +9,7 @@ from libs.web.api import APIBlueprint, header, page_query, part, tagged
 from services.onboarding.extensions import idempotency, limiter
 from services.onboarding.flows.invitations import keeping as flow
 from services.onboarding.routes.api.callers import may_give, read_form
-from services.onboarding.schemas import AddressForm
+from services.onboarding.schemas.forms import AddressForm
 from services.onboarding.schemas.invitations import (
     InvitationSchema,
     MadeInvitationSchema,

@@ -26,7 +26,7 @@ from services.onboarding.flows.review import (
 )
 from services.onboarding.models import UNDECIDED, Application
 from services.onboarding.routes.review import bp, words
-from services.onboarding.schemas import NoteForm, QuestionForm, RejectionForm, first_errors
+from services.onboarding.schemas.forms import NoteForm, QuestionForm, RejectionForm, first_errors
 
 PATH = "/admin/applications/<uuid:application_id>"
 

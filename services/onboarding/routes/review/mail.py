@@ -8,7 +8,7 @@ from marshmallow import ValidationError
 from libs.people.access import current_session, staff
 from services.onboarding.flows.review import reviewers
 from services.onboarding.routes.review import bp, words
-from services.onboarding.schemas import MailChoiceForm, first_errors
+from services.onboarding.schemas.forms import MailChoiceForm, first_errors
 
 
 @bp.get("/admin/applications/mail")

@@ -15,7 +15,7 @@ from services.onboarding.flows.review import decisions, questions
 from services.onboarding.flows.review import queue as flow
 from services.onboarding.models import Application
 from services.onboarding.routes.review import bp, words
-from services.onboarding.schemas import RejectionForm, first_errors
+from services.onboarding.schemas.forms import RejectionForm, first_errors
 
 MOST_AT_ONCE = 4 * flow.PAGE_SIZE
 HIGHEST_NUMBER = 99
