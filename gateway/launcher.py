@@ -295,7 +295,7 @@ def run_worker(celery: Any, *, schedule: Path) -> None:
     beat = EmbeddedService(celery, thread=True, schedule_filename=str(schedule))
     beat.daemon = True
     beat.start()
-    worker = celery.Worker(quiet=True, without_mingle=True, without_gossip=True, without_heartbeat=True)
+    worker = celery.Worker(quiet=True)
     worker.start()
     beat.stop()
     sys.exit(worker.exitcode or 0)

@@ -36,6 +36,17 @@ OURS = (
 )
 
 
+def bare_environ() -> dict[str, str]:
+    """The environment of this process without what belongs to its own tests."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in OURS
+        and not name.endswith("_DATABASE_URL")
+        and not name.startswith(("COV_", "PYTEST_"))
+    }
+
+
 class House:
     """One running `make run`; start() and stop() may be called again on the same folder."""
 
@@ -43,14 +54,7 @@ class House:
         self.folder = folder
         self.port, self.metrics_port = free_port(), free_port()
         self.origin = f"http://localhost:{self.port}"
-        self.environ = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in OURS
-            and not name.endswith("_DATABASE_URL")
-            and not name.startswith(("COV_", "PYTEST_"))
-        }
-        self.environ |= {
+        self.environ = bare_environ() | {
             "DATA_DIR": str(folder),
             "PORT": str(self.port),
             "METRICS_PORT": str(self.metrics_port),

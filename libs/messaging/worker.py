@@ -120,10 +120,26 @@ def create_worker(*flask_apps: Flask) -> Celery:
     celery.conf.task_queues = queues
     celery.conf.task_default_queue = queues[0].name
     celery.conf.flask_apps = flask_apps
+    _keep_to_itself(celery)
     celery.set_default()
     port, host = int(os.environ.get("WORKER_PORT") or 0), os.environ.get("WORKER_ADDRESS") or "127.0.0.1"
     accompany_worker(flask_apps, port, host)
     return celery
+
+
+def _keep_to_itself(celery: Celery) -> None:
+    """Workers have nothing to tell one another: looking for others costs each start a second, and the broker's room.
+
+    Only Celery's command line could say so otherwise, and each who writes one would have to remember.
+    """
+    ordinary = celery.Worker
+
+    def worker(**options: Any) -> Any:
+        return ordinary(
+            **{**options, "without_mingle": True, "without_gossip": True, "without_heartbeat": True}
+        )
+
+    celery.Worker = worker
 
 
 def _in_context(flask_app: Flask, service: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
+import redis
 from celery.schedules import crontab
 from flask import Flask
 
 from gateway.routes import SERVICES
 from gateway.schedule import SCHEDULE, beat_entries, create_beat
+from libs.messaging.broker import MOST_QUEUED
 from libs.messaging.worker import create_worker
 from libs.service import parts_of
 
@@ -51,3 +54,25 @@ def test_beat_knows_the_table_and_no_task(environment: dict[str, str]):
     beat = create_beat()
     assert set(beat.conf.beat_schedule) == {entry.task for entry in SCHEDULE}
     assert not [name for name in beat.tasks if not name.startswith("celery.")]
+
+
+def test_nothing_is_added_to_a_queue_from_which_nobody_takes(environment: dict[str, str], tmp_path: Path):
+    """A worker that is away for a day would find half a million sweeps."""
+    beat = create_beat()
+    scheduler = beat.conf.beat_scheduler(beat, schedule_filename=str(tmp_path / "schedule"))
+    client = redis.Redis.from_url(environment["REDIS_URL"])
+    sweep = scheduler.schedule["oidc.relay_outbox"]
+    client.delete("oidc")
+    try:
+        scheduler.apply_entry(sweep)
+        assert client.llen("oidc") == 1
+        client.rpush("oidc", *["{}"] * MOST_QUEUED)
+        for _ in range(3):
+            scheduler.apply_entry(sweep)
+        assert client.llen("oidc") == MOST_QUEUED + 1
+        client.delete("oidc")
+        scheduler.apply_entry(sweep)
+        assert client.llen("oidc") == 1
+    finally:
+        client.delete("oidc")
+        scheduler.close()

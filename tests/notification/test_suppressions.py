@@ -9,10 +9,10 @@ from flask import Flask
 
 from libs.messaging.events import DataRequested, MailEnded, NotificationDataCollected, UserErased
 from libs.service import parts_of
-from services.notification.flows import suppressions
+from services.notification.flows import delivery, suppressions
 from services.notification.models import Message, Suppression
 from tests.conftest import receive, recorded
-from tests.notification.conftest import address, ask, deliver, fresh, run_task
+from tests.notification.conftest import address, ask, deliver, fresh, run_task, with_settings, work
 from tests.notification.test_erasure import member, occurrences, rows
 from tests.pages import ORIGIN
 from tests.sink import Sink
@@ -201,8 +201,6 @@ def test_nobody_is_told_who_does_not_listen_and_nothing_of_what_goes_on(mail_app
 def test_an_address_gets_so_much_mail_within_an_hour(
     mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.notification.conftest import with_settings, work
-
     with_settings(mail_app, monkeypatch, MAIL_PER_RECIPIENT=3)
     email = address()
     messages = [ask(mail_app, recipient=email.upper() if n % 2 else email) for n in range(5)]
@@ -224,6 +222,20 @@ def test_an_address_gets_so_much_mail_within_an_hour(
     work(mail_app)
     assert {fresh(mail_app, message).state for message in messages} == {"sent"}
     assert fresh(mail_app, waiting[0]).reason is None
+
+
+def test_many_mails_that_shall_not_be_sent_hold_nobody_up(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "BATCH", 3)
+    email = address()
+    suppress(mail_app, email)
+    messages = [ask(mail_app, recipient=email) for _ in range(9)]
+    good = ask(mail_app)
+    with mail_app.app_context():
+        assert delivery.deliver_due() == 1
+    assert fresh(mail_app, good).state == "sent"
+    assert {fresh(mail_app, message).state for message in messages} == {"suppressed"}
 
 
 # ---- leaving, and one's data -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gateway.suite import Ports, Suite
-from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, OURS, wait_for_reviewer
+from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, bare_environ, wait_for_reviewer
 from tests.suite.people import People
 
 
@@ -18,15 +18,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         assert not os.environ.get("REQUIRE_EVERYTHING"), "nginx is missing: apt-get install nginx"
         pytest.skip("not run: nginx is missing (apt-get install nginx)")
     ports = Ports.free()
-    environ = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in OURS
-        and not name.endswith("_DATABASE_URL")
-        and not name.startswith(("COV_", "PYTEST_"))
-    }
     folder = tmp_path_factory.mktemp("suite")
-    environ |= {
+    environ = bare_environ() | {
         # Where the suite will keep its certificate: the demo is a client of it, too.
         "OUTBOUND_ALLOWED_HOSTS": "localhost",
         "OUTBOUND_CA_BUNDLE": str(folder / "tls" / "certificate.pem"),

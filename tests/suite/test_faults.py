@@ -2,18 +2,22 @@
 
 import itertools
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+import redis
 
 from gateway.routes import SERVICES
 from gateway.suite import Suite
 from tests.pages import HTTPBrowser
-from tests.running import wait_until
+from tests.running import ROOT, wait_until
 from tests.suite.people import People
 
 
@@ -39,6 +43,92 @@ def test_redis_away_during_sign_up_loses_nothing(
     people.wait_for_mail(email)
     time.sleep(6)  # a sweep of the outbox and one of notification go by
     assert len(people.mail(email)) == 1
+
+
+def test_redis_full_during_sign_up_slows_nobody_and_the_mail_leaves_once_there_is_room(
+    people: People, suite: Suite, whole_again: Callable[[], None]
+):
+    assert suite.data.redis
+    client = redis.Redis.from_url(suite.data.redis.url())
+    email, browser = people.new_email(), people.browser()
+    browser.get("/apply")
+    client.config_set("maxmemory", 1)
+    try:
+        began = time.monotonic()
+        assert people.apply(browser, email).status_code == 303
+        assert time.monotonic() - began < 2
+        time.sleep(3)
+        assert people.mail(email) == []
+    finally:
+        client.config_set("maxmemory", 0)
+    people.wait_for_mail(email)
+    time.sleep(6)  # a sweep of the outbox and one of notification go by
+    assert len(people.mail(email)) == 1
+    assert sum(record["event"] == "broker_away" for record in people.log("onboarding")) <= 3, "not per row"
+
+
+def test_redis_hung_during_sign_up_slows_nobody_for_long(
+    people: People, suite: Suite, whole_again: Callable[[], None]
+):
+    assert suite.data.redis
+    assert suite.data.redis.process
+    email, browser = people.new_email(), people.browser()
+    browser.get("/apply")
+    suite.data.redis.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        answer = people.apply(browser, email)
+        assert time.monotonic() - began < 3.5
+        assert answer.status_code in (303, 503)
+        if answer.status_code == 503:
+            assert answer.headers["Retry-After"]
+        time.sleep(2)
+    finally:
+        suite.data.redis.process.send_signal(signal.SIGCONT)
+    if answer.status_code == 503:
+        wait_until(lambda: people.apply(people.browser(), email).status_code == 303)
+    people.wait_for_mail(email)
+    time.sleep(6)
+    assert len(people.mail(email)) == 1
+
+
+def test_a_second_beat_and_workers_that_are_killed_write_to_nobody_twice(
+    people: People, suite: Suite, tmp_path: Path, whole_again: Callable[[], None]
+):
+    """Every sweep comes twice, and each worker dies once on the way of one person."""
+    celery = [
+        str(Path(sys.executable).with_name("celery")),
+        "--app",
+        "gateway.schedule",
+        "beat",
+        "--pidfile=",
+    ]
+    with (tmp_path / "beat.jsonl").open("wb") as log:
+        second = subprocess.Popen(
+            [*celery, "--schedule", str(tmp_path / "schedule")],
+            cwd=ROOT,
+            env=suite.environ,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        email, browser = people.new_email(), people.browser()
+        people.apply(browser, email)
+        suite.signal("onboarding-worker", signal.SIGKILL)
+        people.confirm(browser, email)
+        suite.signal("notification-worker", signal.SIGKILL)
+        people.approve(email)
+        suite.signal("account-worker", signal.SIGKILL)
+        wait_until(lambda: len(people.mail(email)) >= 2, 150)
+        people.enrol(browser, email)
+        wait_until(lambda: "Sending due task" in (tmp_path / "beat.jsonl").read_text())
+        time.sleep(6)  # the sweeps of both go by
+        assert second.poll() is None
+        subjects = [mail["subject"] for mail in people.mail(email)]
+        assert len(subjects) == len(set(subjects)) == 2
+    finally:
+        second.terminate()
+        second.wait(20)
 
 
 def test_killing_redis_under_ten_signed_in_browsers_signs_none_of_them_out(

@@ -41,7 +41,7 @@ def deliver_due() -> int:
     tried = 0
     while time.monotonic() < deadline and not sending.is_left_alone():
         held = claiming.take_due(BATCH)
-        if not held:
+        if held is None:
             break
         tried += len(_work_off(held, deadline=deadline))
     return tried
