@@ -4,7 +4,7 @@ import os
 import threading
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -93,47 +93,64 @@ class Relay:
         that is away costs no row anything: it stays as it was. Raises BrokerAway.
         """
         room = self._broker.room(SUBSCRIBERS)
-        full = [name for name, free in room.items() if not free]
+        full = {name for name, free in room.items() if not free}
         now = utcnow()
-        is_due = sa.and_(self.deliveries.c.state != "confirmed", self.deliveries.c.next_attempt_at <= now)
-        events = self.outbox.events
+        count, is_held_up = 0, False
         with self.db.transaction() as session:
-            due = session.execute(
-                sa.select(self.deliveries, events)
-                .join(events, events.c.id == self.deliveries.c.event_id)
-                .where(is_due, self.deliveries.c.subscriber.not_in(full))
-                .order_by(self.deliveries.c.next_attempt_at)
-                .limit(BATCH)
-                .with_for_update(skip_locked=True, of=self.deliveries)
-            ).mappings()
-            sent, is_held_up = self._send_within(list(due), room)
-            self._note_sent(sent, now)
+            while True:
+                sent, left = self._send_within(self._due(now, full), room)
+                self._note_sent(sent, now)
+                count += len(sent)
+                is_held_up = is_held_up or bool(left)
+                if not left or self._broker.pause_s > 0:
+                    break
+                # Theirs may have filled the batch: behind them others wait whose queues have room.
+                full |= left
             if full and not is_held_up:
                 late = sa.select(self.deliveries.c.event_id).where(
-                    is_due, self.deliveries.c.subscriber.in_(full)
+                    self._is_due(now), self.deliveries.c.subscriber.in_(full)
                 )
                 is_held_up = bool(session.scalar(sa.select(late.exists())))
         if self._broker.pause_s > 0:
             raise BrokerAway
-        return len(sent), is_held_up
+        return count, is_held_up
 
-    def _send_within(self, rows: list[Any], room: dict[str, int]) -> tuple[list[Any], bool]:
-        """Send the rows that the queues have room for, until the broker fails. Returns them, and if some were left."""
+    def _is_due(self, now: datetime) -> sa.ColumnElement[bool]:
+        return sa.and_(self.deliveries.c.state != "confirmed", self.deliveries.c.next_attempt_at <= now)
+
+    def _due(self, now: datetime, full: set[str]) -> list[Any]:
+        """The next batch, the longest due first, of subscribers whose queues are not full; locked."""
+        events = self.outbox.events
+        due = self.db.session.execute(
+            sa.select(self.deliveries, events)
+            .join(events, events.c.id == self.deliveries.c.event_id)
+            .where(self._is_due(now), self.deliveries.c.subscriber.not_in(sorted(full)))
+            .order_by(self.deliveries.c.next_attempt_at)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True, of=self.deliveries)
+        )
+        return list(due.mappings())
+
+    def _send_within(self, rows: list[Any], room: dict[str, int]) -> tuple[list[Any], set[str]]:
+        """Send what the queues have room for, until the broker fails. Returns those rows, and whose were left.
+
+        What is sent takes from the room.
+        """
         sent: list[Any] = []
-        taken: Counter[str] = Counter()
-        is_held_up = False
+        left: set[str] = set()
         for row in rows:
             subscriber = row["subscriber"]
-            if taken[subscriber] >= room.get(subscriber, BATCH):
-                is_held_up = True
+            free = room.get(subscriber, BATCH)
+            if free <= 0:
+                left.add(subscriber)
                 continue
             try:
                 self._send(row)
             except BrokerAway:
                 break
-            taken[subscriber] += 1
+            room[subscriber] = free - 1
             sent.append(row)
-        return sent, is_held_up
+        return sent, left
 
     def _send(self, row: Any) -> None:
         envelope = {

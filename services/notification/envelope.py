@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.errors import HeaderParseError
+from email.header import Header
 from email.headerregistry import Address
 from email.policy import SMTP
 from email.utils import format_datetime
@@ -21,6 +22,9 @@ from services.notification.writing import Mail
 POLICY = SMTP.clone(cte_type="7bit")
 LONGEST_LINE = 998
 """RFC 5321 §4.5.3.1.6, without its end."""
+LONGEST_ENCODED_LINE = 76
+"""RFC 2047 section 2."""
+CRLF = "\r\n"
 LONGEST_ADDRESS = 320
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -48,7 +52,7 @@ def envelope(mail: Mail, *, sender: str, recipient: str, header_id: str, date: d
     parts = (
         _header("From", sender),
         f"To: {recipient}\r\n",
-        _header("Subject", mail.subject),
+        _subject(mail.subject),
         f"Date: {format_datetime(date)}\r\n",
         f"Message-ID: {header_id}\r\n",
         # No out-of-office answer is wanted (RFC 3834 section 5).
@@ -67,6 +71,16 @@ def envelope(mail: Mail, *, sender: str, recipient: str, header_id: str, date: d
 def _header(name: str, value: str) -> str:
     """A header, folded and in ASCII."""
     return POLICY.fold(*POLICY.header_store_parse(name, value))
+
+
+@functools.lru_cache(maxsize=512)
+def _subject(text: str) -> str:
+    """As it is written: the parser of _header() would decode what looks encoded (RFC 2047), line ends and all."""
+    charset, longest = "utf-8", LONGEST_ENCODED_LINE
+    if text.isascii() and "=?" not in text:
+        charset, longest = "us-ascii", LONGEST_LINE
+    header = Header(text, charset, maxlinelen=longest, header_name="Subject")
+    return f"Subject: {header.encode(linesep=CRLF)}{CRLF}"
 
 
 def _body(text: str, subtype: str) -> str:

@@ -143,7 +143,7 @@ class Suppression(db.Model):  # type: ignore[name-defined]
     __tablename__ = "suppressions"
 
     email: Mapped[str] = mapped_column(sa.Text(collation="C"), primary_key=True)
-    """Folded as flows/recipients.py does it; in an order by which its beginning is found, too."""
+    """As mailbox_of() of flows/recipients.py has it; in an order by which its beginning is found, too."""
     reason: Mapped[str] = mapped_column(sa.Text)
     detail: Mapped[str] = mapped_column(sa.Text, default="")
     """What the server or the report said, shortened."""

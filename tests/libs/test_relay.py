@@ -187,6 +187,22 @@ def test_a_full_queue_holds_up_no_other(
     assert recorder.sent == [(str(other), False)]
 
 
+def test_a_queue_with_little_room_holds_up_no_other(
+    sample_app: Flask, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker takes a few a second, so that it is never full, and its backlog is longer than a batch."""
+    monkeypatch.setattr(recorder, "room", lambda queues: {q: 3 if q == "notification" else 9 for q in queues})
+    with sample_app.app_context():
+        record(BATCH * 2)
+        [other] = record()
+        with sample.db.transaction() as session:
+            table = sample.outbox.deliveries
+            session.execute(table.update().where(table.c.event_id == other).values(subscriber="oidc"))
+        assert sample.outbox._relay is not None
+        assert sample.outbox._relay.send_due() == (4, True)
+    assert str(other) in [event_id for event_id, _ in recorder.sent]
+
+
 def test_the_real_queue_of_an_absent_worker_stops_growing(sample_app: Flask, broker: Broker) -> None:
     client = parts_of(sample_app).redis
     client.delete("notification")

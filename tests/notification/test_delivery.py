@@ -1,6 +1,7 @@
 """Delivery by SMTP: what the server does, and what becomes of the message."""
 
 import dataclasses
+import socket
 import ssl
 import subprocess
 import threading
@@ -17,7 +18,9 @@ from libs.service import parts_of
 from services.notification.flows import lifecycle
 from services.notification.flows.delivery import claiming, sending, sweeping
 from services.notification.models import Message
+from services.notification.settings import SMTPServer
 from services.notification.transport import conversation
+from services.notification.transport.connections import Connection
 from tests.notification.conftest import (
     SENDER,
     ask,
@@ -442,3 +445,20 @@ def test_mail_leaves_encrypted_and_signed_in(
         refused = deliver(app, ask(app))
         assert refused.state == "deferred"
         assert (refused.attempts[0].answer or "").startswith("535")
+
+
+def test_what_is_cut_off_does_not_go_on_in_the_clear(certificate: Path) -> None:
+    ours, theirs = socket.socketpair()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with ThreadPoolExecutor(1) as server:
+        served = server.submit(context.wrap_socket, theirs, server_side=True)
+        connection = Connection(SMTPServer("smtps", "127.0.0.1", 465), timeout_s=2, our_name="us.test")
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        encrypted = connection.smtp.sock = trusting.wrap_socket(ours, server_hostname="127.0.0.1")
+        served.result().close()
+    connection.cut()
+    assert encrypted.version() is not None
+    with pytest.raises(OSError):
+        encrypted.sendall(b"what a mail says")
+    connection.drop()

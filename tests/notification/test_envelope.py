@@ -57,7 +57,16 @@ def test_what_was_written_is_what_is_read(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", ["Hello", "Подтвердите новый адрес электронной почты, пожалуйста", "a" * 200]
+    "subject",
+    [
+        "Hello",
+        "Подтвердите новый адрес электронной почты, пожалуйста",
+        "a" * 200,
+        "Hello " * 30 + "Ada",
+        "=?utf-8?q?Hello=0D=0ABcc:_all@people.test?= Ada",
+        "Привет, =?utf-8?b?SGVsbG8=?=",
+        "One =? two",
+    ],
 )
 def test_headers_say_who_what_and_when(subject: str) -> None:
     message = read(wire(subject=subject, language="ru"))

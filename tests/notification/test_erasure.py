@@ -133,6 +133,32 @@ def test_a_late_snapshot_does_not_bring_an_erased_person_back(mail_app: Flask, s
     assert rows(mail_app, "SELECT email, locale FROM recipients WHERE sub = :sub", sub=sub) == [("", "")]
 
 
+def test_a_message_that_somebody_holds_just_then_is_forgotten_afterwards(mail_app: Flask, sink: Sink) -> None:
+    email = address()
+    sub = member(mail_app, email, locale="en")
+    message = ask(mail_app, recipient=email)
+    erase(mail_app, sub, email)
+    deliver(mail_app, message)
+    rows(
+        mail_app,
+        "UPDATE erasures SET erased_at = erased_at - interval '61 minutes' WHERE sub = :sub",
+        sub=sub,
+    )
+    rows(
+        mail_app,
+        "UPDATE messages SET created_at = created_at - interval '2 minutes' WHERE id = :id",
+        id=message.id,
+    )
+    with mail_app.app_context():
+        engine = parts_of(mail_app).db.engine
+    with engine.begin() as holder:
+        holder.execute(sa.text("SELECT 1 FROM messages WHERE id = :id FOR KEY SHARE"), {"id": message.id})
+        run_task(mail_app, "forget_erased")
+    run_task(mail_app, "forget_erased")
+    assert fresh(mail_app, message).recipient == "erased"
+    assert occurrences(mail_app, email) == {}
+
+
 def test_whoever_joins_again_later_is_somebody_new(mail_app: Flask, sink: Sink) -> None:
     email = address()
     sub = member(mail_app, email, locale="en")

@@ -160,6 +160,32 @@ def test_whoever_is_forgotten_is_forgotten_in_reports_too(app: Flask, provider: 
     assert reports_of(app, message) == [("bounced", False, None)]
 
 
+def test_what_comes_back_of_somebody_who_is_gone_does_not_bring_their_address_back(
+    app: Flask, provider: Provider
+) -> None:
+    from services.notification.flows import erasure
+
+    message = deliver(app, ask(app))
+    with app.app_context():
+        erasure.erase(sub=str(uuid.uuid4()), emails=[message.recipient], left={})
+    late = bounce(message.recipient, detail=f"no {message.recipient}", message_id=message.header_id)
+    assert provider(late).status_code == 200
+    assert reason_of(app, message.recipient) is None
+    assert reports_of(app, message) == [("bounced", True, None)]
+
+
+def test_a_provider_speaks_of_a_domain_as_mail_servers_do(app: Flask, provider: Provider) -> None:
+    local = uuid.uuid4().hex[:8]
+    provider(bounce(f"{local}@xn--bcher-kva.test"))
+    assert deliver(app, ask(app, recipient=f"{local.upper()}@Bücher.test")).state == "suppressed"
+    assert deliver(app, ask(app, recipient=f"{local}@XN--bcher-kva.test")).state == "suppressed"
+    with app.app_context():
+        from services.notification.flows import suppressions
+
+        suppressions.lift(email=f"{local}@bücher.test", reason="she wrote to us")
+    assert reason_of(app, f"{local}@xn--bcher-kva.test") is None
+
+
 # ---- who may say it ----------------------------------------------------------------------------------------
 
 
@@ -331,3 +357,18 @@ def test_no_secret_and_no_address_is_in_the_log(
     assert "mail_feedback_taken" in text
     assert to not in text
     assert NEW not in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "after"), [("bounced", None), ("refused", None), ("complained", "complained")]
+)
+def test_what_arrived_lifts_what_servers_said_of_the_address(
+    app: Flask, provider: Provider, reason: str, after: str | None
+) -> None:
+    email = address()
+    with app.app_context():
+        from services.notification.flows.suppressions import suppress
+
+        suppress(email=email, reason=reason)
+    provider({"type": "delivered", "address": email})
+    assert reason_of(app, email) == after

@@ -1,6 +1,7 @@
 """Connections that stay open between mails, what ends them, and how large a mail may be."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from services.notification.models import Message
 from services.notification.transport import connections as open_connections
 from services.notification.transport.conversation import connections
 from tests.notification.conftest import SENDER, ask, deliver, fresh, run_task, with_settings, work
+from tests.notification.odd_server import odd_server
 from tests.sink import Sink
 
 
@@ -112,6 +114,24 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(mail_app: Flask, sin
     assert sink.connections == 1
 
 
+def test_a_child_that_is_forked_while_a_mail_is_on_its_way_does_not_wait_for_it(
+    mail_app: Flask, sink: Sink
+) -> None:
+    sink.tell(hang="data")
+    message = ask(mail_app)
+    sending = threading.Thread(target=deliver, args=(mail_app, message))
+    sending.start()
+    wait_until(lambda: sink.mails, "the mail is not on its way")
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    sink.accept()
+    sending.join()
+    ended: list[int] = []
+    wait_until(lambda: ended or ended.extend(filter(None, os.waitpid(child, os.WNOHANG)[:1])), "it hangs")
+    assert fresh(mail_app, message).state == "sent", "and the parent's conversation goes on"
+
+
 def test_a_mail_that_is_too_large_is_parked_with_words(
     mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,3 +159,42 @@ def test_a_mail_larger_than_the_server_takes_is_parked_before_it_is_sent(
             assert (parked.state, parked.reason) == ("parked", "unwritable")
             assert "the server takes 2000 at most" in (parked.attempts[0].answer or "")
         assert sink.connections == 1
+
+
+# ---- what no decent server does ---------------------------------------------------------------------------------
+
+
+def test_a_yes_to_what_was_not_asked_is_no_mail_taken(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with odd_server(lambda _, verb: "250 OK" if verb == "DATA" else None) as server:
+        with_settings(app, monkeypatch, SMTP_URL=server.url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=1)
+        message = deliver(app, ask(app))
+        assert (message.state, results(app, message), server.mails) == ("deferred", ["unreachable"], [])
+
+
+def test_answers_that_are_one_behind_lose_no_mail(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[str] = []
+
+    def answer(connection: int, verb: str) -> str | None:
+        if connection == 1 and verb == "RCPT" and not refused:
+            refused.append(verb)
+            return "450 4.2.0 Later"
+        return "250 OK\r\n250 OK again" if verb == "RSET" else None
+
+    with odd_server(answer) as server:
+        with_settings(app, monkeypatch, SMTP_URL=server.url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=1)
+        assert deliver(app, ask(app)).state == "deferred"
+        message = deliver(app, ask(app))
+        assert (message.state, results(app, message)) == ("sent", ["sent"])
+        assert (len(server.mails), server.connections) == (1, 2)
+
+
+def test_a_goodbye_without_end_holds_nobody_up(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_connections, "MOST_MAILS", 1)
+    with odd_server(lambda _, verb: "221-Bye" if verb == "QUIT" else None) as server:
+        with_settings(app, monkeypatch, SMTP_URL=server.url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=1)
+        message = ask(app)
+        sending = threading.Thread(target=deliver, args=(app, message), daemon=True)
+        sending.start()
+        sending.join(5)
+        assert not sending.is_alive()
+        assert fresh(app, message).state == "sent"

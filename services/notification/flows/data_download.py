@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from libs.messaging.events import NotificationDataCollected
 from services.notification.extensions import db, outbox
 from services.notification.flows.erasure import LAST_WORDS
-from services.notification.flows.recipients import folded
+from services.notification.flows.recipients import mailbox_of
 from services.notification.models import Message, Recipient, Suppression
 
 MOST_MESSAGES = 5000
@@ -47,7 +47,7 @@ def collect(*, request_id: str, sub: str, emails: Collection[str], left: Mapping
         suppressed = session.scalars(
             # An earlier address may be somebody else's by now.
             sa.select(Suppression).where(
-                Suppression.email.in_([folded(email) for email in emails if email not in left])
+                Suppression.email.in_([mailbox_of(email) for email in emails if email not in left])
             )
         ).all()
         content: dict[str, Any] = {

@@ -11,7 +11,7 @@ from libs.database import utcnow
 from libs.observe.logs import get_logger
 from services.notification.extensions import audit, db
 from services.notification.flows import lifecycle, recipients, suppressions
-from services.notification.models import WAITING, Attempt, Erasure, Message, Report
+from services.notification.models import Attempt, Erasure, Message, Report
 
 log = get_logger("notification.erasure")
 
@@ -47,7 +47,7 @@ def forget_erased() -> int:
             done = _forget_messages(erasure)
             forgotten += done
             is_over = erasure.erased_at < utcnow() - LAST_WORDS
-            if is_over and done < MESSAGES_PER_BATCH and not _still_waits(erasure):
+            if is_over and not _is_anything_left(erasure):
                 session.execute(
                     sa.delete(Erasure).where(Erasure.sub == erasure.sub, Erasure.email == erasure.email)
                 )
@@ -68,9 +68,10 @@ def _theirs(erasure: Erasure) -> list[sa.ColumnElement[bool]]:
     ]
 
 
-def _still_waits(erasure: Erasure) -> bool:
-    waiting = sa.select(Message.id).where(*_theirs(erasure), Message.state.in_(WAITING))
-    return db.session.scalar(waiting.limit(1)) is not None
+def _is_anything_left(erasure: Erasure) -> bool:
+    """What still waits, what the batch had no place for, what somebody held just now."""
+    left = sa.select(Message.id).where(*_theirs(erasure))
+    return db.session.scalar(left.limit(1)) is not None
 
 
 def _forget_messages(erasure: Erasure) -> int:

@@ -8,7 +8,8 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,7 +25,8 @@ from libs.service import parts_of
 from libs.web.problems import Problem
 from services.notification.extensions import db
 from services.notification.flows import suppressions
-from services.notification.flows.recipients import folded
+from services.notification.flows.erasure import NOBODY
+from services.notification.flows.recipients import mailbox_of
 from services.notification.flows.search import id_of
 from services.notification.letters.letter import one_line
 from services.notification.models import Message, Report, TakenFeedback
@@ -100,10 +102,13 @@ def take(*, webhook_id: str, events: Sequence[Feedback]) -> bool:
         if is_new is None:
             return False
         known = [event for event in events if event.type != UNKNOWN]
+        messages = _messages_of(known)
         # In one order, so that two webhooks about the same addresses never wait for each other.
-        for event in sorted(known, key=lambda event: folded(event.address)):
-            _suppress(event)
-        _note(known, now=utcnow())
+        for event in sorted(known, key=lambda event: mailbox_of(event.address)):
+            # What comes back late of somebody's mail who is gone would bring their address back.
+            if messages.get(id_of(event.message_id or "")) != NOBODY:
+                _believe(event)
+        _note(known, messages, now=utcnow())
         db.after_commit(lambda: _count(events))
     log.info("mail_feedback_taken", events=len(events))
     return True
@@ -129,24 +134,32 @@ def clear_taken() -> int:
             return cleared
 
 
-def _suppress(event: Feedback) -> None:
+def _believe(event: Feedback) -> None:
     if event.type == "complained" or (event.type == "bounced" and event.permanent):
         suppressions.suppress(email=event.address, reason=event.type, detail=_shortened(event.detail))
+    elif event.type == "delivered":
+        suppressions.lift_for_arrival(email=event.address, said=suppressions.DELIVERED)
 
 
-def _note(events: Iterable[Feedback], *, now: datetime) -> None:
-    """Keep what is about a message of ours with it."""
-    by_id = [(found, event) for event in events if (found := id_of(event.message_id or "")) is not None]
-    query = sa.select(Message.id).where(Message.id.in_([found for found, _ in by_id]))
-    ours = set(db.session.scalars(query.with_for_update(key_share=True, read=True)))
-    for message_id, event in by_id:
-        if message_id in ours:
+def _messages_of(events: Iterable[Feedback]) -> dict[uuid.UUID | None, str]:
+    """To whom those of our messages went that the events are about; held, so that nobody is forgotten meanwhile."""
+    ids = [found for event in events if (found := id_of(event.message_id or "")) is not None]
+    query = sa.select(Message.id, Message.recipient).where(Message.id.in_(ids)).order_by(Message.id)
+    return {row.id: row.recipient for row in db.session.execute(query.with_for_update(read=True))}
+
+
+def _note(events: Iterable[Feedback], messages: Mapping[uuid.UUID | None, str], *, now: datetime) -> None:
+    """Keep what is about a message of ours with it; of somebody who is gone without the provider's words."""
+    for event in events:
+        message_id = id_of(event.message_id or "")
+        if message_id in messages:
+            is_known = messages[message_id] != NOBODY
             db.session.add(
                 Report(
                     message_id=message_id,
                     type=event.type,
                     is_permanent=event.permanent,
-                    detail=_shortened(event.detail) or None,
+                    detail=(_shortened(event.detail) or None) if is_known else None,
                     received_at=now,
                 )
             )

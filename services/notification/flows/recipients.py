@@ -48,6 +48,18 @@ def locale_of(email: str) -> str | None:
     )
 
 
+def mailbox_of(email: str) -> str:
+    """folded(), and its domain in the form that DNS and mail servers know, in which providers speak of it."""
+    address = folded(email)
+    local, at, domain = address.rpartition("@")
+    if not at or domain.isascii():
+        return address
+    try:
+        return f"{local}@{domain.encode('idna').decode('ascii')}"
+    except UnicodeError:  # no domain name
+        return address
+
+
 def folded(email: str) -> str:
     """One form for all spellings of an address."""
     return unicodedata.normalize("NFKC", email).strip().casefold()

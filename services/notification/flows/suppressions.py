@@ -1,6 +1,6 @@
 """Suppressions: addresses that are written to no more, but for their security, until staff or an arrival lifts them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from libs.observe.logs import get_logger
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.notification.extensions import audit, db
-from services.notification.flows.recipients import folded
+from services.notification.flows.recipients import mailbox_of
 from services.notification.models import Suppression
 
 log = get_logger("notification.suppressions")
@@ -23,6 +23,8 @@ PAGE = 50
 LONGEST_DETAIL = 300
 COMPLAINED = "complained"
 """What a person wants outweighs what a server says, and no mail that arrives lifts it."""
+TAKEN, DELIVERED = ("refused",), ("refused", "bounced")
+"""What is lifted when a server took mail for the address, and when a provider reports that it lies in the mailbox."""
 
 
 class UnknownSuppression(Problem):
@@ -35,7 +37,7 @@ def suppress(*, email: str, reason: str, detail: str = "") -> bool:
 
     Said again, the newer reason and detail count, save that a complaint stays one.
     """
-    row = insert(Suppression).values(email=folded(email), reason=reason, detail=detail[:LONGEST_DETAIL])
+    row = insert(Suppression).values(email=mailbox_of(email), reason=reason, detail=detail[:LONGEST_DETAIL])
     with db.transaction() as session:
         is_known = is_suppressed(email)
         session.execute(
@@ -57,14 +59,14 @@ def is_suppressed(email: str) -> bool:
 
 def reason_of(email: str) -> str | None:
     """Why the address is written to no more; None when it is."""
-    return db.session.scalar(sa.select(Suppression.reason).where(Suppression.email == folded(email)))
+    return db.session.scalar(sa.select(Suppression.reason).where(Suppression.email == mailbox_of(email)))
 
 
 def lift(*, email: str, reason: str | None = None) -> None:
     """Write to this address again. `reason` is what staff say about it. Raises UnknownSuppression."""
     with db.transaction() as session:
         was = session.execute(
-            sa.delete(Suppression).where(Suppression.email == folded(email)).returning(Suppression.reason)
+            sa.delete(Suppression).where(Suppression.email == mailbox_of(email)).returning(Suppression.reason)
         ).scalar_one_or_none()
         if was is None:
             raise UnknownSuppression
@@ -73,10 +75,13 @@ def lift(*, email: str, reason: str | None = None) -> None:
         )
 
 
-def lift_for_arrival(*, email: str) -> None:
-    """A mail arrived there: the mailbox lives. That its owner complained stays."""
+def lift_for_arrival(*, email: str, said: Collection[str]) -> None:
+    """A mail arrived there, as far as whoever tells can know: what is `said` less well is lifted.
+
+    The server that takes our mail knows better than its own refusal, not what a provider reports later.
+    """
     with db.transaction():
-        if reason_of(email) not in (None, COMPLAINED):
+        if reason_of(email) in said:
             lift(email=email, reason="a mail arrived")
 
 
@@ -84,7 +89,9 @@ def forget(*, email: str, before: datetime) -> None:
     """Its owner of then is gone, and so is every reason to remember the address (docs/decisions/0027)."""
     with db.transaction() as session:
         session.execute(
-            sa.delete(Suppression).where(Suppression.email == folded(email), Suppression.created_at < before)
+            sa.delete(Suppression).where(
+                Suppression.email == mailbox_of(email), Suppression.created_at < before
+            )
         )
 
 
@@ -94,10 +101,10 @@ def list_suppressions(
     """The newest first: addresses that begin with a text, of one reason, those that follow an address."""
     query = sa.select(Suppression).order_by(Suppression.created_at.desc(), Suppression.email).limit(limit)
     if text:
-        query = query.where(Suppression.email.startswith(folded(text.replace("\0", "")), autoescape=True))
+        query = query.where(Suppression.email.startswith(mailbox_of(text.replace("\0", "")), autoescape=True))
     if reason:
         query = query.where(Suppression.reason == reason)
-    last = db.session.get(Suppression, folded(after.replace("\0", ""))) if after else None
+    last = db.session.get(Suppression, mailbox_of(after.replace("\0", ""))) if after else None
     if last is not None:
         same = sa.and_(Suppression.created_at == last.created_at, Suppression.email > last.email)
         query = query.where(sa.or_(Suppression.created_at < last.created_at, same))
@@ -111,4 +118,4 @@ def history(email: str) -> list[sa.Row[Any]]:
 
 def _target(email: str) -> str:
     """A keyed hash: the audit is kept for good, and names nobody who asks to be forgotten."""
-    return f"address:{hashed_user(parts_of(current_app).settings, email)[:16]}"
+    return f"address:{hashed_user(parts_of(current_app).settings, mailbox_of(email))[:16]}"

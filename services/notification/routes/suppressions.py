@@ -7,7 +7,7 @@ from flask_babel import gettext, lazy_gettext
 from libs.people.access import staff
 from services.notification.extensions import limiter
 from services.notification.flows import suppressions
-from services.notification.flows.recipients import folded
+from services.notification.flows.recipients import mailbox_of
 from services.notification.flows.suppressions import PAGE, UnknownSuppression
 from services.notification.schemas import LONGEST_REASON
 
@@ -55,7 +55,7 @@ def _page(error: str | None = None) -> str:
         rows=rows,
         text=text,
         error=error,
-        chosen=next((row for row in rows if row.email == folded(text)), None),
+        chosen=next((row for row in rows if row.email == mailbox_of(text)), None),
         history=suppressions.history(text) if "@" in text else [],
         older=url_for("suppressions.index", q=text or None, after=rows[-1].email) if found[PAGE:] else None,
         reason_words=REASON_WORDS,

@@ -55,18 +55,30 @@ class Connection:
         """Wake whoever waits for the server on it."""
         if self.smtp.sock is not None:
             with contextlib.suppress(OSError):
-                self.smtp.sock.shutdown(socket.SHUT_RDWR)
+                # Not its own way, which takes TLS off first: what is being written must not go on in the clear.
+                socket.socket.shutdown(self.smtp.sock, socket.SHUT_RDWR)
 
     def drop(self) -> None:
-        """Close it without a word; in a forked child too, where the server still talks with the parent."""
+        """Close it without a word."""
         with contextlib.suppress(OSError):
             self.smtp.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: the server goes on talking with the parent.
+
+        The descriptor alone is closed: what reads from it may be locked by a thread that only the parent has.
+        """
+        if self.smtp.sock is not None:
+            with contextlib.suppress(OSError):
+                os.close(self.smtp.sock.detach())
 
     def say_goodbye(self) -> None:
         with contextlib.suppress(OSError, smtplib.SMTPException):
             if self.smtp.sock is not None:
                 self.smtp.sock.settimeout(LONGEST_GOODBYE_S)
-                self.smtp.quit()
+                self.smtp.putcmd("quit")
+                # One look: whoever answers without end is not listened to.
+                self.smtp.sock.recv(1)
         self.drop()
 
 
@@ -74,6 +86,8 @@ class Connections:
     """Those of this process."""
 
     def __init__(self) -> None:
+        self._parents: list[Connection] = []
+        """Kept for good in a forked child: to take one apart would wait for the lock of its reader."""
         self._forget()
         atexit.register(self.close)
         os.register_at_fork(after_in_child=self._leave_to_parent)
@@ -158,6 +172,7 @@ class Connections:
                 return
 
     def _leave_to_parent(self) -> None:
-        for connection in [*self._idle, *self._busy]:
-            connection.drop()
+        self._parents += [*self._idle, *self._busy]
+        for connection in self._parents:
+            connection.leave_to_parent()
         self._forget()

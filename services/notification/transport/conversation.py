@@ -109,7 +109,12 @@ def _transfer(connection: Connection, envelope: Envelope, *, sender: str) -> Out
     try:
         code, text = smtp.data(envelope.content)
     except smtplib.SMTPDataError as error:
+        # It wanted no content, so it has none.
+        connection.has_content = False
         code, text = error.smtp_code, error.smtp_error  # type: ignore[assignment]
+        if not 400 <= code < 600:
+            # A yes to something else: its answers and our questions are apart.
+            raise _Unusable(said(code, text)) from None
     if code == NOT_AVAILABLE:
         raise _Unusable(said(code, text))
     return to_content(code, text)

@@ -119,7 +119,7 @@ def _settle(held: Held, attempt: int, outcome: Outcome, duration_ms: int) -> Non
             suppressions.suppress(email=held.recipient, reason="refused", detail=outcome.answer)
         holds = (message.state, message.last_attempt) == ("sending", attempt)
         if outcome.result == "sent":
-            suppressions.lift_for_arrival(email=held.recipient)
+            suppressions.lift_for_arrival(email=held.recipient, said=suppressions.TAKEN)
             if message.state != "sent":
                 # A fact, even when it comes after the lease ran out.
                 lifecycle.mark_sent(message, now=now)
