@@ -97,7 +97,7 @@ STAFF_PAGES = (
     ),
     StaffPage(
         "/admin/messages",
-        lazy_gettext("Mail"),
+        lazy_gettext("Messages"),
         lazy_gettext("What was sent to whom, and what did not arrive."),
         ("reviewer", "support"),
         "notification.messages",

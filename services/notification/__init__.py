@@ -13,9 +13,10 @@ from services.notification.extensions import limiter, stores
 from services.notification.flows import delivery, feedback, messages
 from services.notification.flows.delivery.sending import BREAKER
 from services.notification.models import REPORTS, RESULTS, WAITING
-from services.notification.routes import mail_feedback, suppressions, templates
+from services.notification.routes import feedback as feedback_pages
 from services.notification.routes import mailbox as mailbox_pages
 from services.notification.routes import messages as message_pages
+from services.notification.routes import suppressions, templates
 from services.notification.routes.api import API
 from services.notification.settings import NotificationSettings
 
@@ -45,7 +46,7 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
             message_pages.bp,
             templates.bp,
             suppressions.bp,
-            mail_feedback.bp,
+            feedback_pages.bp,
             *([mailbox_pages.bp] if settings.is_development else []),
         ],
         api=API,

@@ -1,4 +1,4 @@
-"""onboarding: how does a person get in? Applications, reviews, activation."""
+"""onboarding: how does a person get in? Policies, applications, reviews, invitations, activation."""
 
 from flask import Flask
 

@@ -149,7 +149,7 @@ class Application(db.Model):  # type: ignore[name-defined]
 
 
 class Note(db.Model):  # type: ignore[name-defined]
-    """What reviewers write to each other about an application; the applicant never reads it."""
+    """What reviewers write to each other about an application. No page shows it to the applicant."""
 
     __tablename__ = "notes"
     __table_args__ = (sa.Index("ix_notes_application_id", "application_id"),)

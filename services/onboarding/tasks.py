@@ -33,13 +33,13 @@ def forget_networks() -> None:
     _until_nothing_is_left(ending.forget_networks)
 
 
-def _until_nothing_is_left(step: Callable[[], int]) -> None:
-    deadline = time.monotonic() + LONGEST_TASK_S / 2
-    while step() and time.monotonic() < deadline:
-        pass
-
-
 @tasks.task
 def mail_digests() -> None:
     """Tell reviewers once a day what waits for them; whoever was told today is passed over."""
     reviewers.send_digests()
+
+
+def _until_nothing_is_left(step: Callable[[], int]) -> None:
+    deadline = time.monotonic() + LONGEST_TASK_S / 2
+    while step() and time.monotonic() < deadline:
+        pass

@@ -71,8 +71,8 @@ def test_the_landing_page_knows_who_is_signed_in(app: Flask, browser: Browser):
 
 
 def test_the_language_can_be_chosen_and_stays(browser: Browser):
-    assert "Одна учётная запись" in browser.get("/?language=ru").text
-    assert "Одна учётная запись" in browser.get("/").text
+    assert "Один аккаунт" in browser.get("/?language=ru").text
+    assert "Один аккаунт" in browser.get("/").text
     assert "One account" in browser.get("/?language=en").text
 
 

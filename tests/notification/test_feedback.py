@@ -20,7 +20,7 @@ from libs.database import utcnow
 from libs.service import parts_of
 from services.notification.flows.feedback import REMEMBERED, TOLERANCE
 from services.notification.models import Message, Suppression, TakenFeedback
-from services.notification.routes.mail_feedback import MOST_BYTES
+from services.notification.routes.feedback import MOST_BYTES
 from tests.conftest import sign_in_copy
 from tests.notification.conftest import address, ask, deliver, run_task, with_settings
 from tests.pages import ORIGIN, Browser

@@ -1,4 +1,4 @@
-"""Questions to the applicant, their answers, and the notes that the applicant never sees."""
+"""Questions to the applicant, their answers, and the notes that no page shows them."""
 
 import threading
 import uuid

@@ -111,4 +111,4 @@ def test_answers_to_further_questions_are_shown(onboarding_app: Flask) -> None:
     assert "<dd>Yes</dd>" in text
     assert "<dd>No</dd>" in text
     assert "2030-01" in text
-    assert "<dd>support</dd>" in text
+    assert "<dd>Support</dd>" in text

@@ -24,6 +24,7 @@ def ask(path: str, arguments: Sequence[str], streams: Sequence[int] = (0, 1, 2))
 
 def serve(path: str) -> None:
     import services.account
+    import services.notification
     import services.oidc
     import services.onboarding  # noqa: F401
 

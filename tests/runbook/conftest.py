@@ -119,6 +119,21 @@ with app.app_context(), db.transaction() as session:
 print("LOGOUT_ID", logout_id)
 """
 
+LOSE_A_MAIL = """
+from libs.database import utcnow
+from services.notification import create_app
+from services.notification.extensions import db
+from services.notification.flows import suppressions
+from services.notification.models import Message
+
+app = create_app()
+with app.app_context(), db.transaction() as session:
+    message = session.query(Message).filter_by(recipient="user@example.com").order_by(Message.id.desc()).first()
+    message_id = str(message.id)
+    suppressions.suppress(email="user@example.com", reason="bounced")
+print("MESSAGE_ID", message_id)
+"""
+
 
 class Operator:
     """Whoever has the runbook open, and the member whom it is about."""
@@ -194,7 +209,16 @@ class Operator:
 
     def park_a_logout(self) -> dict[str, str]:
         """An app was away for a day when somebody signed out."""
-        command = [sys.executable, "-c", PARK_A_LOGOUT]
+        return self._arrange(PARK_A_LOGOUT)
+
+    def lose_a_mail(self) -> dict[str, str]:
+        """The member was mailed, and the mailbox came back."""
+        self.member()
+        return self._arrange(LOSE_A_MAIL)
+
+    def _arrange(self, program: str) -> dict[str, str]:
+        """Run a program that prints the name of a variable and its value."""
+        command = [sys.executable, "-c", program]
         done = subprocess.run(
             command, cwd=ROOT, env=self.house.environ, capture_output=True, text=True, check=True, timeout=60
         )

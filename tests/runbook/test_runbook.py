@@ -203,6 +203,20 @@ EXPECTED = {
     f"{THREE} / 9": Expected(
         (r"^it was told: invalid_request", r"^what to do: The client_id is mistyped"), a_refused_request
     ),
+    "7. Decide who may join / 1": Expected(
+        (r"rule +\| setting", rf"^{MEMBER} is reviewed by the rule review"),
+    ),
+    "7. Decide who may join / 2": Expected((r"mode closed\.", r"mode review\.")),
+    "7. Decide who may join / 3": Expected((r"is mailed to guest@example\.com", r"guest@example\.com +\|")),
+    "Mail that does not arrive / 1": Expected((rf"\| {MEMBER} +\| sent", r"No messages\."), Operator.member),
+    "Mail that does not arrive / 2": Expected((rf"^recipient: {MEMBER}", r"\| sent"), Operator.lose_a_mail),
+    "Mail that does not arrive / 3": Expected((r"smtp +\| closed",)),
+    "Mail that does not arrive / 4": Expected((r"smtp (is|was) closed", r"Queued again: 0\.")),
+    "Mail that does not arrive / 5": Expected(
+        (rf"{MEMBER} +\| bounced", rf"{MEMBER} may have mail again\."), Operator.lose_a_mail
+    ),
+    "Events that wait or are parked / 1": Expected((r"No events\.",)),
+    "Events that wait or are parked / 2": Expected((r".",)),
     "High authentication failure rate / 1": Expected(
         (r"failure_reason +\| count", r"bad_password +\| [1-9]"), failed_once
     ),

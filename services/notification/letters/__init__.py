@@ -16,17 +16,17 @@ from services.notification.letters.letter import Letter, one_line
 LETTERS: dict[str, type[Letter]] = {
     letter.NAME: letter
     for letter in (
+        joining.Invitation,
         joining.ConfirmAddress,
+        joining.AddressConfirmed,
+        joining.ApplicationQuestion,
         joining.ActivationLink,
         joining.ApplicationRejected,
-        joining.Invitation,
-        joining.ApplicationQuestion,
         joining.DecisionTakenBack,
-        reviewing.ApplicationWaits,
-        reviewing.ReviewDigest,
-        joining.AddressConfirmed,
         joining.ApplicationWithdrawn,
         joining.ApplicationExpired,
+        reviewing.ApplicationWaits,
+        reviewing.ReviewDigest,
         passwords.SetPassword,
         passwords.ResetPassword,
         passwords.AccountSecured,

@@ -49,17 +49,17 @@ RESULT_WORDS = {
     "lost": lazy_gettext("Cut short"),
 }
 TEMPLATE_WORDS = {
+    "invitation": lazy_gettext("Invitation"),
     "confirm_address": lazy_gettext("Confirm the address"),
+    "address_confirmed": lazy_gettext("Address confirmed"),
+    "application_question": lazy_gettext("Question to an applicant"),
     "activation_link": lazy_gettext("Activation link"),
     "application_rejected": lazy_gettext("Application rejected"),
-    "invitation": lazy_gettext("Invitation"),
-    "application_question": lazy_gettext("Question to an applicant"),
     "decision_taken_back": lazy_gettext("Decision taken back"),
-    "application_waits": lazy_gettext("Application waits"),
-    "review_digest": lazy_gettext("Digest for reviewers"),
-    "address_confirmed": lazy_gettext("Address confirmed"),
     "application_withdrawn": lazy_gettext("Application withdrawn"),
     "application_expired": lazy_gettext("Application expired"),
+    "application_waits": lazy_gettext("Application waits"),
+    "review_digest": lazy_gettext("Digest for reviewers"),
     "set_password": lazy_gettext("Set a password"),
     "reset_password": lazy_gettext("Reset the password"),
     "account_secured": lazy_gettext("Account secured"),
@@ -88,8 +88,6 @@ TEMPLATE_WORDS = {
     "account_kept": lazy_gettext("Account kept"),
     "account_erased": lazy_gettext("Account erased"),
 }
-
-
 REPORT_WORDS = {
     "bounced": lazy_gettext("It came back"),
     "complained": lazy_gettext("Its reader does not want our mail"),

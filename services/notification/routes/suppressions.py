@@ -19,7 +19,7 @@ REASON_WORDS = {
     "complained": lazy_gettext("Its owner calls our mail unwanted"),
 }
 ACTION_WORDS = {
-    "address.suppressed": lazy_gettext("Suppressed"),
+    "address.suppressed": lazy_gettext("Address suppressed"),
     "address.suppression_lifted": lazy_gettext("Lifted"),
 }
 

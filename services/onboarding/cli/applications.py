@@ -9,11 +9,11 @@ from flask.cli import AppGroup
 from marshmallow import Schema, ValidationError
 
 from libs.commands import LIMIT, command, done, show, show_one, wait_for_events
+from services.onboarding.cli.addresses import checked_address
 from services.onboarding.flows import activation, people, states
-from services.onboarding.flows.apply import fold
 from services.onboarding.flows.review import claims, decisions, history, notes, questions, queue, signs
-from services.onboarding.models import Application
-from services.onboarding.schemas.forms import AddressForm, NoteForm, QuestionForm, first_errors
+from services.onboarding.models import Application, fold
+from services.onboarding.schemas.forms import NoteForm, QuestionForm, first_errors
 
 applications = AppGroup("applications", help="Requests to join: who asked, what was decided, the way in.")
 
@@ -28,10 +28,7 @@ def of_somebody(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def find(email: str, application_id: uuid.UUID | None) -> Application:
     """The application that was meant. Raises LookupError with a sentence."""
-    try:
-        email = AddressForm().load({"email": email})["email"]
-    except ValidationError:
-        raise LookupError(f"{email or 'Nothing'} is not an e-mail address.") from None
+    email = checked_address(email)
     if application_id is not None:
         application = states.get(application_id)
         if application.email_folded != fold(email):
@@ -155,7 +152,7 @@ def ask(email: str, application_id: uuid.UUID | None, question: str, as_json: bo
     _done(f"Asked {application.email}.", application, as_json=as_json)
 
 
-@applications.command("note", help="Keep a note for reviewers; the applicant never reads it.")
+@applications.command("note", help="Keep a note for reviewers; no page shows it to the applicant.")
 @of_somebody
 @click.argument("note")
 @command

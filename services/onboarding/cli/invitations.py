@@ -5,14 +5,13 @@ from datetime import timedelta
 
 import click
 from flask.cli import AppGroup
-from marshmallow import ValidationError
 
 from libs.commands import DURATION, LIMIT, command, done, show, show_one, wait_for_events
 from libs.web.languages import DEFAULT, LANGUAGES
+from services.onboarding.cli.addresses import checked_address
 from services.onboarding.flows.invitations import keeping
 from services.onboarding.flows.invitations.uses import state_of
 from services.onboarding.models import ROLES, Invitation
-from services.onboarding.schemas.forms import AddressForm
 
 invitations = AppGroup("invitations", help="Ways in that skip the review: by mail, or a link to hand out.")
 
@@ -36,13 +35,13 @@ def create(
     note: str,
     as_json: bool,
 ) -> None:
-    if email:
-        try:
-            email = AddressForm().load({"email": email})["email"]
-        except ValidationError:
-            raise LookupError(f"{email} is not an e-mail address.") from None
     made = keeping.create(
-        email=email, most_uses=uses, lifetime=lifetime, roles=roles, locale=locale, note=note
+        email=checked_address(email) if email else "",
+        most_uses=uses,
+        lifetime=lifetime,
+        roles=roles,
+        locale=locale,
+        note=note,
     )
     _show_made(made, as_json=as_json)
 

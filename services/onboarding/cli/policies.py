@@ -4,13 +4,12 @@ from typing import Any
 
 import click
 from flask.cli import AppGroup
-from marshmallow import ValidationError
 
 from libs.commands import command, done, show
 from libs.web.client_address import parse_address
+from services.onboarding.cli.addresses import checked_address
 from services.onboarding.flows import policies as flow
 from services.onboarding.models import MODES
-from services.onboarding.schemas.forms import AddressForm
 
 policies = AppGroup("policies", help="Who gets in how: rules in order, what they make of an address.")
 
@@ -31,10 +30,7 @@ def list_rules(as_json: bool) -> None:
 @click.option("--invited", is_flag=True, help="As if it came by an invitation.")
 @command
 def test_address(email: str, ip: str | None, invited: bool, as_json: bool) -> None:
-    try:
-        email = AddressForm().load({"email": email})["email"]
-    except ValidationError:
-        raise LookupError(f"{email or 'Nothing'} is not an e-mail address.") from None
+    email = checked_address(email)
     address = parse_address(ip) if ip else None
     if ip and address is None:
         raise LookupError(f"{ip} is not an IP address.")

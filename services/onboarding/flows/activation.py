@@ -83,6 +83,7 @@ def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
                     state=application.state,
                 )
             )
+        # From here on nothing is taken back, withdrawn or expired: account may open it at any moment.
         application.directly_activated_at = utcnow()
         audit.record("application.directly_activated", target=states.target(application.id), reason=reason)
         outbox.record(
@@ -95,8 +96,6 @@ def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
                 reason=reason,
             )
         )
-        # From here on nothing is taken back, withdrawn or expired: account may have opened it already.
-        application.directly_activated_at = application.directly_activated_at or utcnow()
         return application
 
 

@@ -20,16 +20,6 @@ from services.onboarding.flows.policies import Verdict
 from services.onboarding.flows.review import reviewers
 from services.onboarding.models import IS_OPEN, OPEN, UNDECIDED, Application, Invitation, fold
 
-__all__ = [
-    "NotTaken",
-    "confirm_address",
-    "fold",
-    "look_at_confirmation",
-    "send_again",
-    "send_again_for_link",
-    "submit",
-]
-
 log = get_logger("onboarding.apply")
 
 MAIL_INTERVAL = timedelta(minutes=1)

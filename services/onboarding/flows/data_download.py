@@ -13,8 +13,16 @@ import sqlalchemy as sa
 from libs.messaging.events import OnboardingDataCollected
 from services.onboarding.extensions import audit, db, outbox
 from services.onboarding.flows import states
-from services.onboarding.flows.apply import fold
-from services.onboarding.models import Application, Invitation, Link, Note, Person, Question, ReviewerChoice
+from services.onboarding.models import (
+    Application,
+    Invitation,
+    Link,
+    Note,
+    Person,
+    Question,
+    ReviewerChoice,
+    fold,
+)
 
 MOST_APPLICATIONS = 500
 

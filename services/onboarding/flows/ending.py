@@ -10,13 +10,18 @@ from libs.service import parts_of
 from services.onboarding.extensions import db
 from services.onboarding.flows import links, mail, states
 from services.onboarding.flows.review import questions
-from services.onboarding.models import Application, Question
+from services.onboarding.models import OPEN, Application, Question
 from services.onboarding.settings import OnboardingSettings
 
 AT_ONCE = 200
 """Applications that one call ends, or forgets the network of."""
 IS_NOT_ACTIVATED = Application.directly_activated_at.is_(None)
 """While account was not told to open the account: what it was told is not taken back."""
+
+
+def may_be_withdrawn(application: Application) -> bool:
+    """Whether withdraw() has a chance."""
+    return application.state in OPEN and application.directly_activated_at is None
 
 
 def withdraw(*, application_id: uuid.UUID) -> Application:
@@ -68,7 +73,7 @@ def _due() -> sa.ColumnElement[bool]:
     asked_long_ago = (
         sa.select(Question.id)
         .where(Question.application_id == Application.id, Question.asked_at < since["asked"])
-        .where(Question.answered_at.is_(None), Question.closed_at.is_(None))
+        .where(questions.IS_OPEN)
         .correlate(Application)
         .exists()
     )

@@ -32,7 +32,7 @@ STATE_WORDS = {
     "open": lazy_gettext("Open"),
     "used": lazy_gettext("Used up"),
     "expired": lazy_gettext("Expired"),
-    "withdrawn": lazy_gettext("Withdrawn"),
+    "withdrawn": lazy_gettext("Withdrawn by staff"),
 }
 ROLE_WORDS = {
     "admin": lazy_gettext("Administrator"),

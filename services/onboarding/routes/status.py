@@ -14,7 +14,7 @@ from services.onboarding.flows import answers, apply, ending, states
 from services.onboarding.flows import status as flow
 from services.onboarding.flows.links import LinkEnded
 from services.onboarding.flows.review import questions
-from services.onboarding.models import OPEN, Application
+from services.onboarding.models import Application
 from services.onboarding.routes.links import show_ended
 from services.onboarding.schemas.forms import AnswerForm, first_errors
 
@@ -63,7 +63,7 @@ def again() -> ResponseReturnValue:
 @public
 def ask() -> ResponseReturnValue:
     application = _application()
-    if not _may_withdraw(application):
+    if not ending.may_be_withdrawn(application):
         return _back()
     return render_template("status/withdraw.html", application=application, token=_token())
 
@@ -99,24 +99,19 @@ def _back() -> Response:
     return redirect(url_for("status.show", token=_token()), 303)
 
 
-def _may_withdraw(application: Application) -> bool:
-    return application.state in OPEN and application.directly_activated_at is None
-
-
 def _page(application: Application, *, typed: str = "", error: str | None = None) -> str:
-    asked = questions.of(application.id)
-    is_open = bool(asked) and asked[-1].answered_at is None and asked[-1].closed_at is None
+    question = questions.open_of(application.id)
     settings = parts_of(current_app).settings
     return render_template(
         "status/status.html",
         application=application,
         token=_token(),
         steps=flow.steps_of(application),
-        question=asked[-1] if is_open else None,
-        answered=[question for question in asked if question.answered_at is not None],
+        question=question,
+        answered=[one for one in questions.of(application.id) if one.answered_at is not None],
         answers=answers.in_words(application, current_language()),
-        may_withdraw=_may_withdraw(application),
-        answer_by=format_date(asked[-1].asked_at + settings.QUESTION_LIFETIME, "long") if is_open else "",
+        may_withdraw=ending.may_be_withdrawn(application),
+        answer_by=format_date(question.asked_at + settings.QUESTION_LIFETIME, "long") if question else "",
         typed=typed,
         error=error,
     )

@@ -19,7 +19,7 @@ from services.onboarding.models import Application, Invitation
 class NobodyJoins(Problem):
     """The policy is closed: an invitation opens nothing until it is another."""
 
-    status, slug = 403, "closed"
+    status, slug = 403, "applications-closed"
     title = lazy_gettext("Nobody can join at the moment")
 
 

@@ -11,7 +11,15 @@ from services.onboarding.flows.policies.deciding import (
     network_of,
     settings_of_rules,
 )
-from services.onboarding.flows.policies.rules import APPROVED, REFUSED, REVIEW, RULES, Rule, Verdict
+from services.onboarding.flows.policies.rules import (
+    APPROVED,
+    REFUSED,
+    REVIEW,
+    RULES,
+    Rule,
+    Verdict,
+    covers,
+)
 
 __all__ = [
     "APPROVED",
@@ -25,6 +33,7 @@ __all__ = [
     "Rule",
     "Verdict",
     "change",
+    "covers",
     "decide",
     "decide_on_confirmation",
     "explain",

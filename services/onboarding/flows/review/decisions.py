@@ -88,7 +88,9 @@ def take_back(*, application_id: uuid.UUID) -> Application:
     is_reviewer = actor.startswith("user:")
     with db.transaction() as session:
         application = states.get_locked(application_id)
-        _check_may_be_taken_back(application)
+        why_it_stands = _why_it_stands(application)
+        if why_it_stands is not None:
+            raise NotTakenBack(why_it_stands)
         try:
             with session.begin_nested():
                 application = states.make(
@@ -117,23 +119,20 @@ def take_back(*, application_id: uuid.UUID) -> Application:
 
 def may_be_taken_back(application: Application) -> bool:
     """Whether take_back() has a chance."""
-    return (
-        application.state in ("approved", "rejected")
-        and application.directly_activated_at is None
-        and application.email_folded != ""
-    )
+    return _why_it_stands(application) is None
 
 
-def _check_may_be_taken_back(application: Application) -> None:
-    """Raises NotTakenBack."""
+def _why_it_stands(application: Application) -> Any:
+    """What keeps a decision from being taken back, in words; None where nothing does."""
     if application.state == "activated":
-        raise NotTakenBack(lazy_gettext("The person has an account already."))
+        return lazy_gettext("The person has an account already.")
     if application.state not in ("approved", "rejected"):
-        raise NotTakenBack(lazy_gettext("This application is not decided."))
+        return lazy_gettext("This application is not decided.")
     if application.directly_activated_at is not None:
-        raise NotTakenBack(lazy_gettext("The account was opened directly."))
+        return lazy_gettext("The account was opened directly.")
     if application.email_folded == "":
-        raise NotTakenBack(lazy_gettext("The person has left, and nothing of the application is kept."))
+        return lazy_gettext("The person has left, and nothing of the application is kept.")
+    return None
 
 
 def _decide(

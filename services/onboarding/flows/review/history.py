@@ -8,9 +8,8 @@ import sqlalchemy as sa
 
 from services.onboarding.extensions import audit, db
 from services.onboarding.flows import people, states
-from services.onboarding.flows.apply import fold
 from services.onboarding.flows.review import notes, questions
-from services.onboarding.models import Application
+from services.onboarding.models import Application, fold
 
 LONGEST_HISTORY = 200
 OTHERS_SHOWN = 50

@@ -1,4 +1,4 @@
-"""Private notes: what reviewers write to each other; no applicant ever reads one."""
+"""Private notes: what reviewers write to each other. No page shows an applicant one (docs/decisions/0025)."""
 
 import uuid
 

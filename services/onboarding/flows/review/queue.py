@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 
 from libs.audit import current_actor
 from services.onboarding.extensions import db
+from services.onboarding.flows.review import questions
 from services.onboarding.flows.review import search as searching
 from services.onboarding.models import STATES, UNDECIDED, Application, Question
 
@@ -99,9 +100,7 @@ def _is_anothers(row: Any) -> sa.ColumnElement[bool]:
 
 def _waits_for_the_applicant(row: Any) -> sa.ColumnElement[bool]:
     """The address is not proven yet, or a question not answered."""
-    asked = sa.exists().where(
-        Question.application_id == row.id, Question.answered_at.is_(None), Question.closed_at.is_(None)
-    )
+    asked = sa.exists().where(Question.application_id == row.id, questions.IS_OPEN)
     return sa.or_(row.confirmed_at.is_(None), asked)
 
 

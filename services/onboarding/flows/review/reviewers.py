@@ -11,6 +11,7 @@ from libs.database import utcnow
 from libs.messaging.events import MailRequested
 from libs.service import parts_of
 from services.onboarding.extensions import audit, db, outbox
+from services.onboarding.flows.review import questions
 from services.onboarding.models import IS_REVIEWER, UNDECIDED, Application, Person, Question, ReviewerChoice
 from services.onboarding.settings import OnboardingSettings
 
@@ -115,11 +116,7 @@ def _send_digest(person: Person, morning: datetime) -> bool:
 
 def _waits_for(sub: str) -> sa.ColumnElement[bool]:
     """Applications that this reviewer could go on with now: the address is proven, and no answer is waited for."""
-    asked = sa.exists().where(
-        Question.application_id == Application.id,
-        Question.answered_at.is_(None),
-        Question.closed_at.is_(None),
-    )
+    asked = sa.exists().where(Question.application_id == Application.id, questions.IS_OPEN)
     claimed_by_another = sa.and_(
         Application.state == "in_review",
         sa.func.coalesce(Application.claimed_by, "") != "",

@@ -10,7 +10,8 @@ from flask import current_app
 from libs.database import first_uuid7, utcnow
 from libs.service import parts_of
 from services.onboarding.extensions import db
-from services.onboarding.models import Application, Policy
+from services.onboarding.flows import policies
+from services.onboarding.models import Application
 
 NETWORK_SPAN, ADDRESS_SPAN, TEXT_SPAN = timedelta(days=1), timedelta(days=30), timedelta(days=30)
 MANY_OF_A_NETWORK = 5
@@ -58,13 +59,10 @@ def _words(application: Application) -> str:
 
 def _domain(application: Application) -> Sign | None:
     domain = application.email_folded.rpartition("@")[2]
-    # A list that names a domain means what lies below it, too.
-    parts = domain.split(".")
-    names = {".".join(parts[start:]) for start in range(len(parts))}
-    refused = db.session.scalar(sa.select(Policy.refused_domains)) or []
-    if names & set(refused):
+    if policies.covers(policies.get_policy().refused_domains, domain):
         return Sign("refused_domain")
-    return Sign("disposable_domain") if names & parts_of(current_app).settings.disposable_domains else None
+    is_disposable = policies.covers(parts_of(current_app).settings.disposable_domains, domain)
+    return Sign("disposable_domain") if is_disposable else None
 
 
 def _of_network(application: Application) -> int:

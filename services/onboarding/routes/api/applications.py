@@ -129,7 +129,7 @@ def list_notes(application_id: UUID) -> Any:
 @bp.response(201, NoteSchema)
 @bp.problems(404)
 def note(body: dict[str, Any], application_id: UUID) -> Any:
-    """Write a note, which no applicant ever reads."""
+    """Write a note for reviewers. The applicant sees it in a copy of their data alone, if they ask for one."""
     text = read_form(NoteForm, {"note": body["text"]})["note"]
     return notes.add(application_id=application_id, text=text)
 

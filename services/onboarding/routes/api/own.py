@@ -17,7 +17,7 @@ from libs.web.problems import Problem
 from services.onboarding.extensions import idempotency, limiter
 from services.onboarding.flows import apply, ending, status
 from services.onboarding.flows.review import questions
-from services.onboarding.models import OPEN, Application
+from services.onboarding.models import Application
 from services.onboarding.routes.api.callers import read_form
 from services.onboarding.schemas.forms import AddressForm, AnswerForm, ApplicationForm
 from services.onboarding.schemas.own import (
@@ -134,5 +134,5 @@ def _status(application: Application) -> dict[str, Any]:
         "activated_at": application.activated_at,
         "reason": application.reason if is_told else None,
         "question": questions.open_of(application.id),
-        "may_withdraw": application.state in OPEN and application.directly_activated_at is None,
+        "may_withdraw": ending.may_be_withdrawn(application),
     }

@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("review", __name__)
 
-from services.onboarding.routes.review import application, mail, queue  # noqa: E402, F401  they fill the blueprint
+from services.onboarding.routes.review import application, queue, reviewers  # noqa: E402, F401  they fill the blueprint

@@ -97,7 +97,7 @@ def write_note(application_id: uuid.UUID) -> ResponseReturnValue:
         notes.add(application_id=application_id, text=NoteForm().load(request.form)["note"])
     except ValidationError as error:
         return _refused(application_id, error)
-    return _done(application_id, gettext("The note is kept. The applicant never sees it."))
+    return _done(application_id, gettext("The note is kept, for reviewers."))
 
 
 @bp.post(f"{PATH}/take-back")

@@ -30,7 +30,7 @@ def choose_mail() -> ResponseReturnValue:
 
 def _page(*, chosen: str, errors: dict[str, str] | None = None) -> str:
     return render_template(
-        "review/mail.html",
+        "review/reviewers.html",
         chosen=chosen,
         choices=words.MAILS,
         email=current_session().claims.get("email"),

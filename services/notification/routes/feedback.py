@@ -13,7 +13,7 @@ from services.notification.extensions import limiter
 from services.notification.flows import feedback
 from services.notification.schemas import FeedbackSchema
 
-bp = Blueprint("mail_feedback", __name__)
+bp = Blueprint("feedback", __name__)
 
 MOST_BYTES = 256 * 1024
 
