@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import redis
 from celery.beat import PersistentScheduler, ScheduleEntry
 
 from libs.messaging.broker import MOST_QUEUED
@@ -31,5 +30,5 @@ class ConsiderateScheduler(PersistentScheduler):
         try:
             with self.connection.channel() as channel:
                 return bool(channel.client.llen(queue) >= MOST_QUEUED)
-        except (redis.RedisError, OSError):
+        except Exception:
             return False  # sending finds out, and beat has its own ways with a broker that is away

@@ -213,7 +213,13 @@ class Inbox:
                 )
             )
         for envelope in envelopes:
-            self.receive(envelope, is_repeated=True)
+            try:
+                self.receive(envelope, is_repeated=True)
+            except Exception as error:
+                if is_away(error):
+                    raise
+                # Somebody else holds this one; the others are not to wait for that.
+                log.warning("event_held", event_id=envelope["event_id"], error=type(error).__name__)
         return len(envelopes)
 
     def retry(self, event_id: uuid.UUID) -> str:

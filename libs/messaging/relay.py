@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from libs.database import utcnow
-from libs.messaging.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Broker, BrokerAway
+from libs.messaging.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_QUEUED, Broker, BrokerAway
 from libs.messaging.events import SUBSCRIBERS
 from libs.observe.logs import get_logger
 
@@ -27,6 +27,8 @@ LONGEST_BACKOFF = timedelta(minutes=10)
 HELD_UP_PAUSE_S = 1.0
 """How long the thread waits before it looks again at what the queues had no room for."""
 BATCH = 100
+BUSY = 100
+"""With this many messages in a subscriber's queue nothing is sent there a second time."""
 REPEATED = "repeated"
 """The header of a message that was sent before: perhaps whoever took it died of it."""
 
@@ -94,11 +96,13 @@ class Relay:
         """
         room = self._broker.room(SUBSCRIBERS)
         full = {name for name, free in room.items() if not free}
+        # What was sent there is most likely among what waits: another copy would only make the wait longer.
+        busy = {name for name, free in room.items() if free <= MOST_QUEUED - BUSY}
         now = utcnow()
         count, is_held_up = 0, False
         with self.db.transaction() as session:
             while True:
-                sent, left = self._send_within(self._due(now, full), room)
+                sent, left = self._send_within(self._due(now, full, busy), room)
                 self._note_sent(sent, now)
                 count += len(sent)
                 is_held_up = is_held_up or bool(left)
@@ -118,13 +122,22 @@ class Relay:
     def _is_due(self, now: datetime) -> sa.ColumnElement[bool]:
         return sa.and_(self.deliveries.c.state != "confirmed", self.deliveries.c.next_attempt_at <= now)
 
-    def _due(self, now: datetime, full: set[str]) -> list[Any]:
-        """The next batch, the longest due first, of subscribers whose queues are not full; locked."""
+    def _due(self, now: datetime, full: set[str], busy: set[str]) -> list[Any]:
+        """The next batch, the longest due first, of subscribers whose queues are not full; locked.
+
+        To those who are busy nothing goes a second time.
+        """
         events = self.outbox.events
         due = self.db.session.execute(
             sa.select(self.deliveries, events)
             .join(events, events.c.id == self.deliveries.c.event_id)
-            .where(self._is_due(now), self.deliveries.c.subscriber.not_in(sorted(full)))
+            .where(
+                self._is_due(now),
+                self.deliveries.c.subscriber.not_in(sorted(full)),
+                sa.or_(
+                    self.deliveries.c.state == "pending", self.deliveries.c.subscriber.not_in(sorted(busy))
+                ),
+            )
             .order_by(self.deliveries.c.next_attempt_at)
             .limit(BATCH)
             .with_for_update(skip_locked=True, of=self.deliveries)

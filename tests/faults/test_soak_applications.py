@@ -25,7 +25,7 @@ from tests.pages import HTTPBrowser
 from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT, bare_environ, link_in, wait_until
 from tests.sink import Received, Sink
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 PEOPLE = int(os.environ.get("SOAK_PEOPLE") or 1000)
 ENROLLED = 50
@@ -34,8 +34,10 @@ PASSWORD = "five green turtles swim at night"
 KILLED_EVERY_S = 2.0
 LONGEST_503_S = 3.5
 """A 503 is prompt."""
-PATIENCE_S = 60.0
+COMES_BACK_FOR_S = 60.0
 """How long somebody who is told to come back comes back."""
+PATIENCE_S = 1200.0
+"""For each step, on a machine that is busy with other things; two cores to itself need minutes for the whole."""
 
 
 class Crowd:
@@ -77,7 +79,7 @@ class Visitor(HTTPBrowser):
         self.http.headers["X-Forwarded-For"] = address
 
     def open(self, path: str, *, follow: bool = False, **options: Any) -> Any:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + COMES_BACK_FOR_S
         while True:
             began = time.monotonic()
             answer = super().open(path, **options)
@@ -196,8 +198,8 @@ def confirm(crowd: Crowd, sink: Sink, email: str) -> None:
     assert browser.status == 200, browser.text
 
 
-def confirm_as_mail_comes(crowd: Crowd, sink: Sink, people: list[str], seconds: float) -> None:
-    waiting, deadline = set(people), time.monotonic() + seconds
+def confirm_as_mail_comes(crowd: Crowd, sink: Sink, people: list[str]) -> None:
+    waiting, deadline = set(people), time.monotonic() + PATIENCE_S
     while waiting:
         here = [email for email in waiting if sink.to(email)]
         side_by_side(lambda email: confirm(crowd, sink, email), here)
@@ -264,26 +266,26 @@ def test_a_thousand_people_join_while_workers_are_killed_and_redis_restarts(suit
     with Mischief(suite) as mischief, ThreadPoolExecutor(REVIEWERS + 2) as desk:
         reviewing = [desk.submit(review, browser, is_over, approved) for browser in reviewers]
         applying = desk.submit(side_by_side, lambda email: apply(crowd, email), people, hands=8)
-        confirming = desk.submit(confirm_as_mail_comes, crowd, sink, people, 400)
+        confirming = desk.submit(confirm_as_mail_comes, crowd, sink, people)
         try:
-            wait_until(lambda: len(sink.mails) > PEOPLE // 4 or confirming.done(), 400)
+            wait_until(lambda: len(sink.mails) > PEOPLE // 4 or confirming.done(), PATIENCE_S)
             mischief.restart_redis(kills=False)
             progress("Redis was stopped and is back")
-            wait_until(lambda: len(sink.mails) > PEOPLE or confirming.done(), 400)
+            wait_until(lambda: len(sink.mails) > PEOPLE or confirming.done(), PATIENCE_S)
             mischief.restart_redis(kills=True)
             progress("Redis was killed and is back")
             applying.result()
             progress("all have applied")
             confirming.result()
             progress("all have confirmed")
-            wait_until(lambda: approved.qsize() >= PEOPLE or any(one.done() for one in reviewing), 300)
+            wait_until(lambda: approved.qsize() >= PEOPLE or any(one.done() for one in reviewing), PATIENCE_S)
         finally:
             is_over.set()
         for one in reviewing:
             one.result()
     progress(f"all are approved; killed: {dict(mischief.killed)}")
 
-    wait_until(lambda: all(activation(sink, email) for email in people), 240)
+    wait_until(lambda: all(activation(sink, email) for email in people), PATIENCE_S)
     progress("all have their links")
     side_by_side(lambda email: open_enrolment(crowd, sink, email), people)
     progress("every link opens")
@@ -315,7 +317,7 @@ def nothing_is_left(suite: Suite) -> None:
     def waits() -> list[Any]:
         return [row for service in SERVICES for row in command(suite, service, "events", "list", "--pending")]
 
-    wait_until(lambda: not waits(), 150)
+    wait_until(lambda: not waits(), PATIENCE_S)
     for service in SERVICES:
         assert command(suite, service, "events", "list", "--parked") == []
     assert command(suite, "notification", "messages", "list", "--failed") == []

@@ -32,6 +32,7 @@ def test_a_worker_killed_in_the_middle_of_a_transaction_leaves_nothing_of_it_and
     messenger.send()
     all_confirmed(messenger)
     assert messenger.effects(key) == 1
+    assert "mingle" not in messenger.log.read_text(), "workers do not look for one another"
 
 
 def test_a_worker_killed_between_its_commit_and_its_confirmation_does_nothing_twice(

@@ -14,7 +14,7 @@ from flask import Flask
 from libs.database import utcnow
 from libs.messaging.broker import MOST_QUEUED, Broker, BrokerAway
 from libs.messaging.events import MailRequested
-from libs.messaging.relay import BATCH, resend_after
+from libs.messaging.relay import BATCH, BUSY, resend_after
 from libs.service import parts_of
 from tests.libs import sample
 from tests.libs.test_messaging import eventually
@@ -169,6 +169,22 @@ def test_a_queue_that_nobody_empties_is_filled_to_a_point_and_the_rest_stays_in_
         while sample.outbox.relay():
             pass
     assert {event_id for event_id, _ in recorder.sent} == {str(event_id) for event_id in ids}
+
+
+def test_nothing_is_sent_a_second_time_into_a_queue_where_the_first_may_still_wait(
+    sample_app: Flask, recorder: Recorder
+) -> None:
+    with sample_app.app_context():
+        [first] = record()
+        sample.outbox.relay()
+        come_due()
+        recorder.free = MOST_QUEUED - BUSY
+        [second] = record()
+        assert sample.outbox.relay() == 1
+        assert recorder.sent == [(str(first), False), (str(second), False)]
+        recorder.free = MOST_QUEUED
+        assert sample.outbox.relay() == 1
+    assert recorder.sent[-1] == (str(first), True)
 
 
 def test_a_full_queue_holds_up_no_other(

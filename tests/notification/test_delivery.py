@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from libs.database import utcnow
-from libs.service import parts_of
+from libs.service import connect_redis, parts_of
 from services.notification.flows import lifecycle
 from services.notification.flows.delivery import claiming, sending, sweeping
 from services.notification.models import Message
@@ -381,13 +381,13 @@ def test_the_sweep_adds_nothing_to_a_long_queue(mail_app: Flask) -> None:
 def test_a_message_waits_for_the_sweep_while_the_broker_is_away(
     mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from libs.messaging.broker import Broker
     from libs.messaging.worker import bare_celery
     from services.notification.extensions import tasks
 
-    settings = parts_of(mail_app).settings
-    away = bare_celery(dataclasses.replace(settings, REDIS_URL="redis://127.0.0.1:1/0"))
-    away.conf.broker_transport_options["max_retries"] = 1
-    monkeypatch.setattr(tasks, "_sender", away)
+    settings = dataclasses.replace(parts_of(mail_app).settings, REDIS_URL="redis://127.0.0.1:1/0")
+    away = Broker(bare_celery(settings, only_sends=True), connect_redis(settings))
+    monkeypatch.setattr(tasks, "_broker", away)
     message = ask(mail_app)
     assert message.state == "queued"
     monkeypatch.undo()

@@ -12,6 +12,7 @@ from libs.settings import SettingsError
 from services.onboarding.extensions import db
 from services.onboarding.settings import OnboardingSettings
 from tests.onboarding import steps
+from tests.onboarding.test_api_own import Anybody
 from tests.pages import Browser
 
 QUESTIONS: list[dict[str, Any]] = [
@@ -128,6 +129,17 @@ def test_an_optional_question_may_stay_open_and_what_nobody_asked_is_not_kept(
 ) -> None:
     email = steps.apply(onboarding_app, **{**FULL, "answers-heard": "", "answers-shoe_size": "46"})
     assert kept(onboarding_app, email)[0] == {"city": "Omsk", "adult": True}
+
+
+@pytest.mark.parametrize("city", [{"a": "b"}, ["Omsk"], [[["Omsk"]]]])
+def test_an_answer_of_a_program_is_text_and_nothing_that_looks_like_it(
+    onboarding_app: Flask, asking: None, city: Any
+) -> None:
+    body = {"email": steps.new_email(), "name": "Ada", "why": "x", "terms_version": "2026-01"}
+    anybody = Anybody(onboarding_app, ip="10.66.0.2")
+    answer = anybody("POST", "", json={**body, "answers": {"city": city, "adult": True}})
+    assert (answer.status_code, list(answer.json["errors"])) == (422, ["answers-city"])
+    assert anybody("POST", "", json={**body, "answers": {"city": "Omsk", "adult": True}}).status_code == 202
 
 
 def test_newer_answers_count_until_the_address_is_confirmed(onboarding_app: Flask, asking: None) -> None:

@@ -248,3 +248,11 @@ def test_a_key_is_known_for_a_day_and_then_forgotten(onboarding_app: Flask, prog
     age(timedelta(hours=25))
     clear()
     assert kept(onboarding_app) == []
+
+
+def test_a_program_mails_no_more_strangers_in_an_hour_than_its_person_could_on_the_page(
+    programs: Programs,
+) -> None:
+    program = programs.of_person("reviewer")
+    answers = [program("POST", "/invitations", json={"note": "x"}).status_code for _ in range(121)]
+    assert answers == [201] * 120 + [429]

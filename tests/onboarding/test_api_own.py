@@ -74,6 +74,14 @@ def test_the_answer_says_nothing_about_what_is_known_of_the_address(
 
 
 @pytest.mark.parametrize(
+    "deep", ["[" * 50_000, '{"a":' * 50_000, '{"email":' + "[" * 50_000 + "]" * 50_000 + "}"]
+)
+def test_what_is_nested_without_end_is_refused(onboarding_app: Flask, deep: str) -> None:
+    answer = Anybody(onboarding_app, ip="10.66.0.1")("POST", "", data=deep, content_type="application/json")
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
     ("changes", "field"),
     [
         ({"email": "nobody"}, "email"),

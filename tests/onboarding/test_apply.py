@@ -114,6 +114,8 @@ def test_an_unusual_address_is_taken_literally(onboarding_app: Flask, typed: str
         ("name", "   "),
         ("name", "Ada\r\nBcc: eve@evil.test"),
         ("name", "Ada\0"),
+        ("name", "\u200d"),
+        ("name", "\u3164 \u2800"),
         ("name", "Ada \u202egnp.exe"),
         ("name", "x" * 101),
         ("why", ""),
@@ -206,6 +208,16 @@ def test_many_applications_from_one_network_are_slowed_down(onboarding_app: Flas
     assert statuses == [422] * 20 + [429] * 5
     redis = parts_of(onboarding_app).redis
     assert list(redis.scan_iter("*rl:register:ip:198.51.100.7:*"))
+
+
+@pytest.mark.parametrize("domain", ["straße.test", "STRAẞE.test", "βόλος.test", "a\u200db.test"])
+def test_a_domain_that_would_be_another_one_is_refused(onboarding_app: Flask, domain: str) -> None:
+    browser = Browser(onboarding_app)
+    browser.fill("/apply", email=f"ada@{domain}", name="Ada", why="x")
+    assert browser.status == 422
+    email = f"{steps.new_email().partition('@')[0]}@xn--strae-oqa.test"
+    steps.apply(onboarding_app, email)
+    assert steps.mails(onboarding_app, email), "in ASCII it is the one that was meant"
 
 
 UNSEEN = ("\u00ad", "\u200b")

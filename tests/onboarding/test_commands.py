@@ -189,7 +189,7 @@ def test_an_earlier_application_of_an_address_is_named_by_its_id(onboarding_app:
     assert result.output == f"Error: The application {first} is not of {other}.\n"
     unknown = str(uuid.uuid4())
     result = run_command(onboarding_app, "applications", "show", email, "--id", unknown)
-    assert result.output == f"Error: No application has the id {unknown}.\n"
+    assert result.output == "Error: There is no application with this id\n"
 
 
 def test_activate_is_possible_while_a_reviewer_has_claimed_it_and_twice(onboarding_app: Flask) -> None:

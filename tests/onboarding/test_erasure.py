@@ -1,6 +1,7 @@
 """Somebody is gone: their applications stay as numbers, and before that the person is told what they were."""
 
 import json
+import threading
 import uuid
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.onboarding.extensions import db
 from services.onboarding.models import Invitation
 from tests.conftest import receive, recorded, run_command
 from tests.onboarding import steps
+from tests.onboarding.test_api_own import Anybody
 from tests.pages import Browser
 
 
@@ -242,3 +244,46 @@ def test_whoever_did_not_apply_has_nothing_here(onboarding_app: Flask) -> None:
         "invitations": [],
         "mails_about_reviews": None,
     }
+
+
+def test_whoever_acts_while_the_person_is_erased_is_told_that_nothing_is_there(onboarding_app: Flask) -> None:
+    """The row goes between the look at the application and the act."""
+    app = onboarding_app
+    outcomes = {}
+    for kind in ("page", "program", "reviewer"):
+        email = steps.apply(app)
+        steps.confirm(app, email)
+        application_id = steps.facts(app, email)["id"]
+        token = steps.status_token(app, application_id)
+        browser = steps.reviewer(app) if kind == "reviewer" else Browser(app)
+        browser.get(
+            f"/admin/applications/{application_id}"
+            if kind == "reviewer"
+            else f"/apply/status/withdraw?token={token}"
+        )
+
+        def act(kind: str = kind, browser: Browser = browser, token: str = token) -> None:
+            if kind == "program":
+                headers = {"Status-Token": token}
+                outcomes[kind] = Anybody(app)("POST", "/status/withdraw", headers=headers).status_code
+            else:
+                browser.fill(button="take" if kind == "reviewer" else "withdraw")
+                outcomes[kind] = browser.status
+
+        with app.app_context():
+            engine = db.engine
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text("DELETE FROM applications WHERE id = :id"), {"id": uuid.UUID(application_id)}
+            )
+            acting = threading.Thread(target=act)
+            acting.start()
+            while not _somebody_waits(engine):
+                assert acting.is_alive()
+        acting.join()
+    assert outcomes == {"page": 404, "program": 404, "reviewer": 404}
+
+
+def _somebody_waits(engine: sa.Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")))

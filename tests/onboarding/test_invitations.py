@@ -524,3 +524,93 @@ def test_terms_and_extra_questions_are_asked_of_invited_people_too(
     browser = steps.accept(onboarding_app, path, email)
     assert (browser.status, 'id="terms_version-error"' in browser.text) == (422, True)
     activation(steps.accept(onboarding_app, path, email, terms_version="3"))
+
+
+# -- once more, after somebody said otherwise --------------------------------------------------------------------
+
+
+def _send_again(app: Flask, path: str, email: str, *, blank: str) -> Browser:
+    """The form of `path`, which shows none any more, made from that of another invitation."""
+    browser = Browser(app)
+    browser.get(blank)
+    form, _ = browser.find_form("apply", {})
+    browser.post(path, {**dict(form.fields), "email": email, "name": "Ada", "why": steps.WHY})
+    return browser
+
+
+@pytest.fixture
+def blank(onboarding_app: Flask) -> str:
+    """An invitation of nobody's, for its form."""
+    return steps.path_of(steps.invite(onboarding_app)["link"])
+
+
+@pytest.mark.parametrize("then", [None, "withdraw", "reject"])
+def test_what_reviewers_took_back_is_not_let_in_again_by_the_same_invitation(
+    onboarding_app: Flask, blank: str, then: str | None
+) -> None:
+    steps.invite(onboarding_app, email := steps.new_email(), role="support")
+    path = steps.link(onboarding_app, email, "invitation")
+    activation(steps.accept(onboarding_app, path, email))
+    assert run_command(onboarding_app, "applications", "take-back", email).exit_code == 0
+    if then == "withdraw":
+        Browser(onboarding_app).fill(
+            steps.status_page(onboarding_app, email).replace("status?", "status/withdraw?"), button="withdraw"
+        )
+    elif then == "reject":
+        steps.reject(onboarding_app, email, "No.")
+    before = len(steps.mails(onboarding_app, email, "activation_link"))
+    browser = _send_again(onboarding_app, path, email, blank=blank)
+    assert (browser.status, browser.location) == (303, "/invitations/sent")
+    assert steps.facts(onboarding_app, email)["state"] in ("submitted", "in_review")
+    if then:
+        steps.confirm(onboarding_app, email)
+        facts = steps.facts(onboarding_app, email)
+        assert (facts["state"], facts["decided_by"]) == ("confirmed", None)
+    assert len(steps.mails(onboarding_app, email, "activation_link")) == before
+
+
+def test_an_invitation_that_became_an_account_opens_no_second_one(onboarding_app: Flask, blank: str) -> None:
+    steps.invite(onboarding_app, email := steps.new_email(), role="admin")
+    path = steps.link(onboarding_app, email, "invitation")
+    activation(steps.accept(onboarding_app, path, email))
+    steps.open_account(onboarding_app, email)
+    assert _send_again(onboarding_app, path, email, blank=blank).status == 410
+    assert steps.facts(onboarding_app, email)["applications_of_this_address"] == 1
+
+
+def test_after_its_time_a_mailed_link_leads_nobody_on_any_more(onboarding_app: Flask, blank: str) -> None:
+    made = steps.invite(onboarding_app, email := steps.new_email())
+    path = steps.link(onboarding_app, email, "invitation")
+    activation(steps.accept(onboarding_app, path, email))
+    browser = Browser(onboarding_app)
+    browser.get(path)
+    change(onboarding_app, made["id"], expires_at=utcnow() - timedelta(seconds=1))
+    browser.fill(button="go-on")
+    assert browser.status == 410
+    assert 'id="go-on"' not in browser.get(path).text
+    assert _send_again(onboarding_app, path, email, blank=blank).status == 410
+
+
+def test_whoever_brings_the_mailbox_is_let_in_with_their_own_words(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app, name="Eve", page="/apply?continue=/eve")
+    assert run_command(onboarding_app, "applications", "claim", email).exit_code == 0
+    steps.invite(onboarding_app, email)
+    browser = steps.accept(onboarding_app, steps.link(onboarding_app, email, "invitation"), email)
+    ticket = _pressed(onboarding_app, activation(browser))
+    assert (ticket["name"], ticket["continue"]) == ("Ada Lovelace", None)
+
+
+def test_a_withdrawn_invitation_lets_nobody_in_who_has_not_confirmed_yet(onboarding_app: Flask) -> None:
+    made = steps.invite(onboarding_app, uses="2", role="admin")
+    path = steps.path_of(made["link"])
+    waiting, inside = steps.new_email(), steps.new_email()
+    for email in (waiting, inside):
+        steps.accept(onboarding_app, path, email)
+    steps.confirm(onboarding_app, inside)
+    assert run_command(onboarding_app, "invitations", "withdraw", made["id"]).exit_code == 0
+    assert steps.facts(onboarding_app, inside)["state"] == "approved", "whom it has let in stays"
+    steps.confirm(onboarding_app, waiting)
+    assert steps.facts(onboarding_app, waiting)["state"] == "confirmed"
+    steps.approve(onboarding_app, waiting)
+    ticket = _pressed(onboarding_app, steps.link(onboarding_app, waiting, "activation_link"))
+    assert ticket["roles"] == [], "no reviewer gives what the invitation would have given"

@@ -103,3 +103,19 @@ def test_what_is_decided_otherwise_is_not_mailed_anew(onboarding_app: Flask) -> 
     run_command(onboarding_app, "applications", "reject", email)
     ended(onboarding_app, mail)
     assert len(steps.mails(onboarding_app, email, "confirm_address")) == 1
+
+
+def test_nobody_sends_a_link_of_theirs_to_an_address_by_way_of_the_name(onboarding_app: Flask) -> None:
+    for name, greeted in (
+        ("You won, see prize.example", ""),
+        ("https://prize", ""),
+        ("J. R. Tolkien", "J. R. Tolkien"),
+    ):
+        email = steps.apply(onboarding_app, name=name)
+        [mail] = steps.mails(onboarding_app, email)
+        assert mail.context["name"] == greeted
+        run_command(onboarding_app, "applications", "reject", email)
+        assert steps.mails(onboarding_app, email)[-1].context["name"] == greeted
+    email = steps.apply(onboarding_app, name="J.R. Tolkien")
+    steps.confirm(onboarding_app, email)
+    assert steps.mails(onboarding_app, email)[-1].context["name"] == "J.R. Tolkien", "it is their own"

@@ -247,6 +247,27 @@ def test_an_address_beyond_its_cap_sees_what_everybody_sees_and_nothing_happens(
         assert rows(onboarding_app, email) == 3
 
 
+@pytest.mark.parametrize("closed_by", ["mode", "nobody"])
+def test_where_everybody_is_told_no_a_cap_does_not_give_an_address_away(
+    onboarding_app: Flask, policy: Put, request: pytest.FixtureRequest, closed_by: str
+) -> None:
+    policy(most_per_address=1, most_per_network=1)
+    steps.apply(onboarding_app, email := steps.new_email(), ip="198.18.9.1")
+    run_command(onboarding_app, "applications", "reject", email)
+    browsers = [Browser(onboarding_app, ip="198.18.9.1") for _ in range(2)]
+    for browser in browsers:
+        browser.get("/apply")
+    if closed_by == "mode":
+        policy(mode="invitation")
+    else:
+        request.getfixturevalue("nobody_reviews")
+    answers = set()
+    for browser, address in zip(browsers, (email, steps.new_email()), strict=True):
+        browser.fill(email=address, name="Ada Lovelace", why=steps.WHY)
+        answers.add((browser.status, browser.location))
+    assert answers == {(403 if closed_by == "mode" else 503, "")}
+
+
 def test_an_open_application_sent_again_is_no_new_one(onboarding_app: Flask, policy: Put) -> None:
     policy(most_per_address=1, most_per_network=1)
     email = steps.new_email()

@@ -91,3 +91,14 @@ def test_reject_with_a_private_reason_and_take_back(onboarding_app: Flask) -> No
     browser = steps.reviewer(onboarding_app)
     browser.get(f"/admin/applications?state=unclaimed&q={email}")
     assert email in browser.text.split("</form>", 1)[1]
+
+
+def test_a_reason_by_command_is_held_to_the_rules_of_the_page(onboarding_app: Flask) -> None:
+    email = steps.apply(onboarding_app)
+    steps.confirm(onboarding_app, email)
+    refused = run_command(onboarding_app, "applications", "reject", email, "--reason", "x" * 2001)
+    assert (refused.exit_code, "2000" in refused.stderr) == (1, True)
+    assert steps.facts(onboarding_app, email)["state"] == "confirmed"
+    kept = run_command(onboarding_app, "applications", "reject", email, "--reason", "No\0 boat.")
+    assert kept.exit_code == 0
+    assert steps.mails(onboarding_app, email)[-1].context["reason"] == "No boat."

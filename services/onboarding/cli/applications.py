@@ -13,7 +13,7 @@ from services.onboarding.cli.addresses import checked_address
 from services.onboarding.flows import activation, people, states
 from services.onboarding.flows.review import claims, decisions, history, notes, questions, queue, signs
 from services.onboarding.models import Application, fold
-from services.onboarding.schemas.forms import NoteForm, QuestionForm, first_errors
+from services.onboarding.schemas.forms import NoteForm, QuestionForm, RejectionForm, first_errors
 
 applications = AppGroup("applications", help="Requests to join: who asked, what was decided, the way in.")
 
@@ -116,6 +116,7 @@ def approve(email: str, application_id: uuid.UUID | None, as_json: bool) -> None
 def reject(
     email: str, application_id: uuid.UUID | None, reason: str | None, private: bool, as_json: bool
 ) -> None:
+    reason = _text(RejectionForm(), "reason", reason) if reason else None
     application = decisions.reject(
         application_id=find(email, application_id).id, reason=reason, reason_is_shown=not private
     )

@@ -86,6 +86,8 @@ def submit(
         application, is_new = _open_application(
             email=email, locale=locale, continue_to=continue_to, network=network, **said
         )
+        # Whoever brings the mailbox confirms what they say themselves, wherever a stranger's words stand meanwhile.
+        is_proven_now = application.confirmed_at is None and uses.is_for(invitation, application)
         changed = [field for field, value in said.items() if getattr(application, field) != value]
         if is_new:
             audit.record(
@@ -93,7 +95,7 @@ def submit(
                 target=states.target(application.id),
                 after={"state": application.state},
             )
-        elif application.state == "submitted" and changed:
+        elif changed and (application.state == "submitted" or is_proven_now):
             for field in changed:
                 setattr(application, field, said[field])
             application.locale, application.continue_to = locale, continue_to

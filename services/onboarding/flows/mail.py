@@ -1,5 +1,6 @@
 """What applicants are mailed; each request is part of the transaction that has its cause."""
 
+import re
 import uuid
 from typing import Any
 
@@ -9,6 +10,7 @@ from services.onboarding.extensions import audit, db, outbox
 from services.onboarding.flows import links, states, status
 from services.onboarding.models import OPEN, Application, Link, Question
 
+_LIKE_A_LINK = re.compile(r"\S[.。．｡]\S|//|@")
 MOST_REPEATS = 3
 """How often in a row a mail is made anew whose link had died before it could leave."""
 
@@ -126,6 +128,12 @@ def _once(kind: str, application: Application) -> str:
     return f"{kind}:{application.id}:{uuid7()}"
 
 
+def _greeted(application: Application) -> str:
+    """The name to greet with; none that mail programs make a link of, while anybody may have typed that address."""
+    is_safe = application.confirmed_at is not None or not _LIKE_A_LINK.search(application.name)
+    return application.name if is_safe else ""
+
+
 def _send(
     application: Application, template: str, key: str, context: dict[str, Any], link: links.Link | None = None
 ) -> None:
@@ -135,7 +143,7 @@ def _send(
             template=template,
             recipient=application.email,
             locale=application.locale,
-            context={"name": application.name, **context},
+            context={"name": _greeted(application), **context},
             deduplication_key=key,
             # Nobody is sent a link that no longer works.
             expires_at=link.expires_at.isoformat() if link else None,

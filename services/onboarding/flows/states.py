@@ -84,8 +84,11 @@ class NotPossible(Problem):
         self.application = application
 
 
-class NoSuchApplication(LookupError):
-    """No application has this id or address; the message is a sentence."""
+class NoSuchApplication(Problem):
+    """No application has this id, or its person was erased at this moment."""
+
+    status, slug = 404, "unknown-application"
+    title = lazy_gettext("There is no application with this id")
 
 
 def target(application_id: uuid.UUID) -> str:
@@ -163,7 +166,7 @@ def get(application_id: uuid.UUID) -> Application:
     """The application as it stands now. Raises NoSuchApplication."""
     application = db.session.get(Application, application_id, populate_existing=True)
     if application is None:
-        raise NoSuchApplication(f"No application has the id {application_id}.")
+        raise NoSuchApplication
     return application
 
 
@@ -171,5 +174,5 @@ def get_locked(application_id: uuid.UUID) -> Application:
     """The same, held until the transaction under way ends; whoever makes links holds their application."""
     application = db.session.get(Application, application_id, populate_existing=True, with_for_update=True)
     if application is None:
-        raise NoSuchApplication(f"No application has the id {application_id}.")
+        raise NoSuchApplication
     return application

@@ -21,6 +21,9 @@ _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _WORD_JOINERS = "\u200c\u200d"  # part of the spelling in Persian and Indic scripts, and of emoji
 
+_OTHERWISE_TODAY = "ß\u1e9eς" + _WORD_JOINERS
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs by their kind, and nothing to see
+
 
 class EmailAddress(fields.Field[str]):
     """An address that can be put on an envelope: no quotes, comments, commas, spaces or line breaks."""
@@ -42,7 +45,13 @@ class EmailAddress(fields.Field[str]):
 
 
 def ascii_domain(domain: str) -> str:
-    """The domain in lower-case ASCII (RFC 5891 for others), or nothing where it is none."""
+    """The domain in lower-case ASCII, or nothing where it is none.
+
+    Nothing either for the few letters with which the older rules, Python's (RFC 3490), name another domain than those
+    of today (RFC 5894 §7.2): straße.de is not strasse.de. In ASCII such a domain can be named.
+    """
+    if any(letter in domain for letter in _OTHERWISE_TODAY):
+        return ""
     try:
         labels = domain.encode("idna").decode("ascii").lower().split(".")
     except UnicodeError:
@@ -63,7 +72,7 @@ class Line(fields.Field[str]):
         if any(_is_unseen(character) for character in text):
             raise ValidationError(gettext("Use letters on one line, without control characters."))
         text = " ".join(text.split())
-        if not text:
+        if not any(_is_seen(character) for character in text):
             raise ValidationError(str(self.missing))
         if len(text) > self.longest:
             raise ValidationError(gettext("Use %(longest)s characters at most.", longest=self.longest))
@@ -106,6 +115,11 @@ def _is_unseen(character: str) -> bool:
     )
 
 
+def _is_seen(character: str) -> bool:
+    """Letters, digits, signs: what a line needs one of, so that somebody can read it and press it."""
+    return unicodedata.category(character)[0] in "LNPS" and character not in _BLANKS
+
+
 class Answers(fields.Field[dict[str, Any]]):
     """Answers to EXTRA_QUESTIONS by name: text, a choice's value, or whether a box is ticked.
 
@@ -136,6 +150,8 @@ def _answer(question: ExtraQuestion, given: Any) -> str | bool | None:
         if question.required and not is_ticked:
             raise ValidationError(gettext("Tick this to go on."))
         return is_ticked
+    if isinstance(given, Mapping | list):
+        raise ValidationError(gettext("Write your answer first."))
     text = "" if given is None else str(given)
     if question.kind == "choice":
         if text in question.choices:

@@ -60,9 +60,13 @@ def accept(*, token: str, email: str, **application: Any) -> str | None:
     with db.transaction():
         invitation, why = uses.find(token, locked=True)
         was_here = uses.has_used(invitation, email)
-        # Whoever has used it up may send the form again.
-        if why is not None and not (why == "used" and was_here):
+        # Whoever has used it up may send the form again, as long as it would have worked.
+        if why is not None and not (why == "used" and was_here and not uses.is_over(invitation)):
             raise InvitationEnded(why)
+        if uses.is_with_reviewers(invitation, email):
+            # They said otherwise than the invitation: from here on it is an application like every other.
+            apply.submit(email=email, **application)
+            return None
         found = apply.submit(email=email, **application, invitation=invitation)
         if found is None:
             return None  # refused, and nobody is told: the use stays
@@ -94,7 +98,7 @@ def _path(url: str) -> str:
 
 def _waiting(invitation: Invitation) -> Application | None:
     """The application that came by this invitation from just the address it was mailed to, and is not open yet."""
-    if not invitation.email_folded:
+    if not invitation.email_folded or uses.is_over(invitation):
         return None
     return db.session.execute(
         sa.select(Application).where(

@@ -18,6 +18,7 @@ from libs.web.languages import LANGUAGES
 from libs.web.problems import Problem
 from services.onboarding.extensions import audit, db, outbox
 from services.onboarding.flows import people
+from services.onboarding.flows.invitations import uses
 from services.onboarding.flows.invitations.uses import state_of, target
 from services.onboarding.models import ROLES, Invitation, fold
 from services.onboarding.settings import OnboardingSettings
@@ -144,12 +145,16 @@ def resend(*, invitation_id: uuid.UUID, lifetime: timedelta | None = None) -> Ma
 
 
 def withdraw(*, invitation_id: uuid.UUID) -> Invitation:
-    """End an invitation; whom it has let in stays. Withdrawing it again changes nothing. Raises UnknownInvitation."""
+    """End an invitation; whom it has let in stays, whoever is on the way goes on without it.
+
+    Withdrawing it again changes nothing. Raises UnknownInvitation.
+    """
     with db.transaction() as session:
         invitation = _get_locked(invitation_id)
         if invitation.withdrawn_at is None:
             invitation.withdrawn_at = utcnow()
             session.flush()
+            uses.take_away(invitation)
             audit.record(
                 "invitation.withdrawn", target=target(invitation.id), after={"uses": invitation.uses}
             )

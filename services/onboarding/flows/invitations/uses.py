@@ -59,7 +59,12 @@ def state_of(invitation: Invitation) -> str:
         return "withdrawn"
     if invitation.uses >= invitation.most_uses:
         return "used"
-    return "expired" if invitation.expires_at <= utcnow() else "open"
+    return "expired" if is_over(invitation) else "open"
+
+
+def is_over(invitation: Invitation) -> bool:
+    """Whether its time is over, used up or not: a link that was mailed is no way in for ever."""
+    return invitation.expires_at <= utcnow()
 
 
 def is_for(invitation: Invitation | None, application: Application) -> bool:
@@ -70,16 +75,28 @@ def is_for(invitation: Invitation | None, application: Application) -> bool:
 
 
 def has_used(invitation: Invitation, email: str) -> bool:
-    """Whether this address has come by the invitation before: a use is an address, however often it sends the form."""
-    return bool(
-        db.session.scalar(
-            sa.select(
-                sa.exists().where(
-                    Application.invitation_id == invitation.id, Application.email_folded == fold(email)
-                )
-            )
-        )
+    """Whether this address has come by the invitation before: a use is an address, however often it sends the form.
+
+    Until its account is open: what the invitation was for has happened then.
+    """
+    return _came(invitation, email, Application.state != "activated")
+
+
+def is_with_reviewers(invitation: Invitation, email: str) -> bool:
+    """Whether reviewers refused, or took back, whom the invitation let in: it decides nothing more about them."""
+    is_undone = sa.and_(
+        Application.confirmed_at.is_not(None),
+        Application.decided_at.is_(None),
+        Application.state != "activated",
     )
+    return _came(invitation, email, sa.or_(Application.state == "rejected", is_undone))
+
+
+def _came(invitation: Invitation, email: str, condition: sa.ColumnElement[bool]) -> bool:
+    came = sa.exists().where(
+        Application.invitation_id == invitation.id, Application.email_folded == fold(email), condition
+    )
+    return bool(db.session.scalar(sa.select(came)))
 
 
 def spend(invitation: Invitation, application: Application) -> None:
@@ -130,3 +147,16 @@ def let_in(application: Application, invitation: Invitation) -> str | None:
     # The same link by mail: whoever closes the page finds it there.
     url = mail.send_activation_link(application)
     return url if is_theirs else None
+
+
+def take_away(invitation: Invitation) -> None:
+    """What is not decided yet goes on without the withdrawn invitation, and without the roles that it would give.
+
+    The caller's transaction holds the invitation.
+    """
+    db.session.execute(
+        sa.update(Application)
+        .where(Application.invitation_id == invitation.id, Application.state.in_(UNDECIDED))
+        .values(invitation_id=None, roles=[])
+        .execution_options(synchronize_session=False)
+    )

@@ -90,14 +90,20 @@ def _disposable_domain(case: Case) -> Verdict | None:
     )
 
 
+def _is_told_no(case: Case) -> bool:
+    """Whether everybody with such an address is refused openly, so that a quiet no would tell what came before."""
+    later = (_trusted_domain, _open, _invitation_only, _review, _nobody_to_review)
+    return next(verdict for says in later if (verdict := says(case))).outcome == REFUSED
+
+
 def _address_cap(case: Case) -> Verdict | None:
-    if case.closed_of_address < case.policy.most_per_address:
+    if case.closed_of_address < case.policy.most_per_address or _is_told_no(case):
         return None
     return _refuse("address_cap", lazy_gettext("Too many applications of this address"), quietly=True)
 
 
 def _network_cap(case: Case) -> Verdict | None:
-    if case.of_network < case.policy.most_per_network:
+    if case.of_network < case.policy.most_per_network or _is_told_no(case):
         return None
     return _refuse("network_cap", lazy_gettext("Too many applications from this network"), quietly=True)
 

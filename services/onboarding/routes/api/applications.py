@@ -4,12 +4,8 @@ import uuid
 from typing import Any
 from uuid import UUID
 
-from flask import Response
-from flask_babel import gettext
-
 from libs.people.access import bearer
 from libs.web.api import APIBlueprint, page_query, part, tagged
-from libs.web.problems import problem_response
 from services.onboarding.extensions import idempotency, limiter
 from services.onboarding.flows import states
 from services.onboarding.flows.review import claims, decisions, history, notes, questions, queue, signs
@@ -34,11 +30,6 @@ from services.onboarding.schemas.forms import NoteForm, QuestionForm, RejectionF
 bp = APIBlueprint("applications", __name__, limiter=limiter, description="Who asks to join, for reviewers.")
 
 PATH = "/api/v1/applications/<uuid:application_id>"
-
-
-@bp.errorhandler(states.NoSuchApplication)
-def _not_found(error: states.NoSuchApplication) -> Response:
-    return problem_response(404, "unknown-application", gettext("There is no application with this id"))
 
 
 @bp.get("/api/v1/applications")

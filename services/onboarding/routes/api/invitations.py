@@ -5,10 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from libs.people.access import bearer
+from libs.people.bearer import bearer_name
 from libs.web.api import APIBlueprint, header, page_query, part, tagged
 from services.onboarding.extensions import idempotency, limiter
 from services.onboarding.flows.invitations import keeping as flow
 from services.onboarding.routes.api.callers import may_give, read_form
+from services.onboarding.routes.invitation_desk import SENT_PER_HOUR
 from services.onboarding.schemas.forms import AddressForm
 from services.onboarding.schemas.invitations import (
     InvitationSchema,
@@ -36,6 +38,7 @@ def find(wanted: dict[str, Any]) -> Any:
 
 
 @bp.post("/api/v1/invitations")
+@limiter.limit("invitations", SENT_PER_HOUR, by=bearer_name)
 @bearer("applications:write", role="reviewer")
 @idempotency.once("invitations.create", secrets=("link",))
 @bp.arguments(NewInvitationSchema)
@@ -73,6 +76,7 @@ def show(invitation_id: UUID) -> Any:
 
 
 @bp.post("/api/v1/invitations/<uuid:invitation_id>/resend")
+@limiter.limit("invitations", SENT_PER_HOUR, by=bearer_name)
 @bearer("applications:write", role="reviewer")
 @bp.arguments(ResendSchema, required=False)
 @bp.response(200, MadeInvitationSchema)

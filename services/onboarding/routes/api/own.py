@@ -48,12 +48,17 @@ class UnknownToken(Problem):
 
 def _address() -> str | None:
     """The address whose mails are counted: one, however it is spelled, as on the page."""
-    sent = request.get_json(silent=True)
+    try:
+        sent = request.get_json(silent=True)
+    except RecursionError:  # nested without end: refused in a moment
+        return None
     typed = sent.get("email") if isinstance(sent, dict) else None
+    if not isinstance(typed, str):
+        return None
     try:
         address: str = AddressForm().load({"email": typed})["email"]
     except ValidationError:
-        return str(typed) if typed else None
+        return typed or None
     return address
 
 
