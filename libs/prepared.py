@@ -4,6 +4,7 @@ SQLAlchemy needs several times as long around a short statement as the server ne
 what the text is and how values go to and fro; its pool, its error classes and what ends a broken connection stay.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import result_tuple
 
 Convert = Callable[[Any], Any]
+_NUMBERS = itertools.count(1)
 
 
 class Prepared:
-    """A statement that answers rows and is run with the same names of parameters each time."""
+    """A statement that answers rows and is run with the same names of parameters each time.
 
-    def __init__(self, statement: sa.Executable):
+    `on_server`: each connection has the server plan it once, which takes as long as doing it. The plan knows no values:
+    it is for rows that are found by their keys, whatever they are.
+    """
+
+    def __init__(self, statement: sa.Executable, *, on_server: bool = False):
         self.statement = statement
         self._compiled: _Compiled | None = None
+        self._name = f"prepared_{next(_NUMBERS)}" if on_server else ""
 
     def rows(self, engine: sa.Engine, parameters: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
         """All rows, as an autocommitting connection's execute() would give them. Raises what that would raise."""
@@ -36,7 +43,10 @@ class Prepared:
         try:
             driver.autocommit = True
             cursor = driver.cursor()
-            cursor.execute(compiled.text, values)
+            if self._name:
+                self._execute_on_server(pooled, cursor, compiled, values)
+            else:
+                cursor.execute(compiled.text, values)
             found = cursor.fetchall()
         except BaseException as error:
             # SQLAlchemy's own: names the error, and lets go of connections that are broken.
@@ -47,6 +57,20 @@ class Prepared:
                 driver.autocommit = False
             pooled.close()
         return compiled.read(found)
+
+    def _execute_on_server(
+        self, pooled: Any, cursor: Any, compiled: "_Compiled", values: Mapping[str, Any]
+    ) -> None:
+        names = [name for name in values if name not in compiled.constants]
+        if self._name not in pooled.info:
+            # What the statement itself holds stays in its text: by it the planner knows which indexes serve.
+            places = {name: f"${number}" for number, name in enumerate(names, 1)}
+            constants = {
+                name: cursor.mogrify("%s", (value,)).decode() for name, value in compiled.constants.items()
+            }
+            cursor.execute(f"PREPARE {self._name} AS " + compiled.text % {**constants, **places})
+            pooled.info[self._name] = ", ".join(f"%({name})s" for name in names)
+        cursor.execute(f"EXECUTE {self._name} ({pooled.info[self._name]})", values)
 
 
 @dataclass(frozen=True)

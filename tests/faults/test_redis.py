@@ -10,6 +10,7 @@ import redis
 from tests.faults.conftest import Messenger
 from tests.running import wait_until
 
+pytestmark = pytest.mark.soak
 USUAL_S = 0.25
 """More than a commit takes on a busy machine, less than any wait for Redis."""
 
@@ -141,7 +142,6 @@ def test_a_worker_that_starts_while_redis_is_full_waits_for_room(messenger: Mess
     arrive(messenger, keys)
 
 
-@pytest.mark.soak
 def test_away_for_a_minute_nothing_is_lost_and_nobody_is_restarted(messenger: Messenger) -> None:
     worker = messenger.worker()
     kill(messenger)

@@ -4,12 +4,15 @@ import json
 import signal
 import time
 
+import pytest
 import sqlalchemy as sa
 
 from tests.faults import POISON
 from tests.faults.conftest import Messenger
 from tests.libs import sample
 from tests.running import wait_until
+
+pytestmark = pytest.mark.soak
 
 
 def all_confirmed(messenger: Messenger) -> None:

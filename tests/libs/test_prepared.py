@@ -47,9 +47,12 @@ def text() -> str:
     return f"prepared {time.time_ns()}"
 
 
+@pytest.mark.parametrize("on_server", [False, True])
 @pytest.mark.parametrize("values", [VALUES, dict.fromkeys(VALUES)], ids=["values", "nulls"])
-def test_values_go_and_come_as_with_sqlalchemy(sample_app: Flask, values: dict[str, Any]) -> None:
-    prepared = Prepared(BACK_AGAIN)
+def test_values_go_and_come_as_with_sqlalchemy(
+    sample_app: Flask, values: dict[str, Any], on_server: bool
+) -> None:
+    prepared = Prepared(BACK_AGAIN, on_server=on_server)
     with sample_app.app_context():
         for _ in range(2):
             found = db.fetch_one(prepared, values)
@@ -57,6 +60,17 @@ def test_values_go_and_come_as_with_sqlalchemy(sample_app: Flask, values: dict[s
             assert found is not None
             assert found._mapping == {"kind": "constant", **values}
             assert (found.kind, found.words) == ("constant", values["words"])
+
+
+def test_the_server_plans_once_for_each_connection(sample_app: Flask, text: str) -> None:
+    counting = Prepared(COUNT, on_server=True)
+    known = sa.text("SELECT count(*) FROM pg_prepared_statements WHERE name = :name")
+    with sample_app.app_context():
+        assert [db.fetch_all(counting, {"text": text})[0][0] for _ in range(8)] == [0] * 8
+        assert db.fetch_one(known, {"name": counting._name}) == (1,)
+        db.engine.dispose()  # a new connection, which knows nothing
+        assert db.fetch_one(known, {"name": counting._name}) == (0,)
+        assert db.fetch_all(counting, {"text": text})[0][0] == 0
 
 
 def test_a_tuple_is_an_array_too(sample_app: Flask) -> None:

@@ -41,7 +41,10 @@ class OddServer:
                     said = self.answer(number, verb) or GOOD[verb]
                     stream.write(f"{said}\r\n".encode())
                     if said.startswith("354"):
-                        self.mails.append(self._mail(stream))
+                        mail = self._mail(stream)
+                        if mail is None:
+                            return
+                        self.mails.append(mail)
                         stream.write(b"250 Kept\r\n")
             except OSError:
                 return
@@ -52,9 +55,12 @@ class OddServer:
             stream.write(f"{said}\r\n".encode())
         stream.write(b"221 Bye\r\n")
 
-    def _mail(self, stream: socket.SocketIO) -> bytes:
+    def _mail(self, stream: socket.SocketIO) -> bytes | None:
+        """A whole mail; None where the other side hung up before its end."""
         lines: list[bytes] = []
-        while (line := stream.readline()) not in (b".\r\n", b""):
+        while (line := stream.readline()) != b".\r\n":
+            if not line:
+                return None
             lines.append(line)
         return b"".join(lines)
 

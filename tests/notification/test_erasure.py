@@ -205,5 +205,5 @@ def test_messages_are_found_by_address_by_an_index(app: Flask) -> None:
         app,
         "SET LOCAL enable_seqscan = off; EXPLAIN SELECT id FROM messages WHERE lower(recipient) = lower('a@b.test')",
     )
-    assert "Index Scan using ix_messages_" in str(plan)
+    assert "ix_messages_" in str(plan)
     assert "Index Cond: (lower(recipient)" in str(plan)

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 
 from libs.service import parts_of
+from services.notification.flows import delivery
 from services.notification.models import Message
 from services.notification.transport import connections as open_connections
 from services.notification.transport.conversation import connections
@@ -198,3 +199,30 @@ def test_a_goodbye_without_end_holds_nobody_up(app: Flask, monkeypatch: pytest.M
         sending.join(5)
         assert not sending.is_alive()
         assert fresh(app, message).state == "sent"
+
+
+def test_what_there_was_no_time_for_is_another_tasks(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "GO_ON_FOR_S", 0.0)
+    messages = [ask(mail_app) for _ in range(3)]
+    parts_of(mail_app).redis.delete("notification")
+    with mail_app.app_context():
+        assert delivery.deliver_due() == 1
+    left = [fresh(mail_app, message) for message in messages[1:]]
+    assert [(message.state, message.tries, message.due_at) for message in left] == [
+        ("queued", 0, message.due_at) for message in messages[1:]
+    ]
+    rounds = 0
+    while work(mail_app):
+        rounds += 1
+    assert rounds <= 3
+    assert {fresh(mail_app, message).state for message in messages} == {"sent"}
+    assert len(sink.mails) == 3
+
+
+def test_two_threads_go_on_and_the_others_are_free(mail_app: Flask, sink: Sink) -> None:
+    message = ask(mail_app)
+    with delivery.GOING_ON, delivery.GOING_ON, mail_app.app_context():
+        assert delivery.deliver_due() == 0
+        assert delivery.deliver(message_id=message.id) == "sent"

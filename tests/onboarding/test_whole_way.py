@@ -37,7 +37,7 @@ def test_a_newcomer_is_asked_answers_and_is_let_in_in_russian(
     assert is_russian(browser)
     browser.fill(button="confirm", follow=True)
     assert is_russian(browser)
-    assert "Вашу заявку рассматривают" in browser.text
+    assert "Ваша заявка у рецензентов" in browser.text
 
     steps.ask(onboarding_app, email, "Какие лодки?")
     page = steps.status_page(onboarding_app, email)

@@ -191,5 +191,5 @@ def _sending() -> sa.Select[Any]:
 
 
 BEGIN = Prepared(_beginning())
-SENT_AND_BEGIN = Prepared(_sending())
+SENT_AND_BEGIN = Prepared(_sending(), on_server=True)
 """Answers the attempt's number of the message that begins; nothing where there is none, or somebody else has it."""

@@ -1,5 +1,6 @@
 """Delivery: a worker takes messages that are due, hands each over with no transaction open, and writes down its end."""
 
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from libs.observe.logs import get_logger, set_correlation_id
+from services.notification.extensions import tasks
 from services.notification.flows.delivery import claiming, sending, settling
 from services.notification.flows.delivery.claiming import Held
 from services.notification.flows.delivery.health import mail_health
@@ -20,7 +22,9 @@ log = get_logger("notification.delivery")
 BATCH = 20
 """Taken with one statement. What the time does not suffice for goes back."""
 GO_ON_FOR_S = 2.0
-"""How long one task takes up further messages: events wait behind it for as long."""
+"""How long one task takes up further messages."""
+GOING_ON = threading.BoundedSemaphore(2)
+"""So many threads of a process do: the others stay free for events, and more would only wait for one another."""
 
 
 def deliver(*, message_id: uuid.UUID) -> str | None:
@@ -36,14 +40,29 @@ def deliver(*, message_id: uuid.UUID) -> str | None:
 
 
 def deliver_due() -> int:
-    """Deliver what is due, for GO_ON_FOR_S: a backlog needs no task for each message. Returns how many were tried."""
-    deadline = time.monotonic() + GO_ON_FOR_S
+    """Deliver what is due, for GO_ON_FOR_S: a backlog needs no task for each message. Returns how many were tried.
+
+    What is left then is for another task, at the end of the queue.
+    """
+    if not GOING_ON.acquire(blocking=False):
+        return 0
+    try:
+        return _deliver_due(time.monotonic() + GO_ON_FOR_S)
+    finally:
+        GOING_ON.release()
+
+
+def _deliver_due(deadline: float) -> int:
     tried = 0
-    while time.monotonic() < deadline and not sending.is_left_alone():
+    while not sending.is_left_alone():
         held = claiming.take_due(BATCH)
         if held is None:
             break
         tried += len(_work_off(held, deadline=deadline))
+        if held and time.monotonic() >= deadline:
+            # Most likely given back; and if it is done, its task goes on with the others all the same.
+            tasks.send("deliver", str(held[-1].id))
+            break
     return tried
 
 
