@@ -91,9 +91,11 @@ class Sink:
         starttls: ssl.SSLContext | None = None,
         user: tuple[str, str] | None = None,
         most_bytes: int | None = None,
+        pipelining: bool = True,
     ):
         self.host, self.port, self.folder = "127.0.0.1", port, folder
         self.tls, self.starttls, self.user, self.most_bytes = tls, starttls, user, most_bytes
+        self.pipelining = pipelining
         self.behaviour = Behaviour()
         self.mails: list[Received] = []
         self.connections = 0
@@ -280,6 +282,12 @@ class _Handler:
 
     def __init__(self, sink: Sink):
         self.sink = sink
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*(["250-PIPELINING"] if self.sink.pipelining else []), *responses]
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

@@ -1,6 +1,7 @@
 """Connections that stay open between mails, what ends them, and how large a mail may be."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -226,3 +227,48 @@ def test_two_threads_go_on_and_the_others_are_free(mail_app: Flask, sink: Sink) 
     with delivery.GOING_ON, delivery.GOING_ON, mail_app.app_context():
         assert delivery.deliver_due() == 0
         assert delivery.deliver(message_id=message.id) == "sent"
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_servers_with_and_without_pipelining_get_their_mail(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, pipelining: bool
+) -> None:
+    with Sink(pipelining=pipelining) as sink:
+        with_settings(app, monkeypatch, SMTP_URL=sink.url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=1)
+        good, bad, busy, last = (ask(app) for _ in range(4))
+        assert deliver(app, good).state == "sent"
+        sink.tell(recipients={bad.recipient: "550 5.1.1 No such mailbox"})
+        assert deliver(app, bad).attempts[0].answer == "550 5.1.1 No such mailbox"
+        sink.tell(data="451 4.3.0 Busy")
+        assert deliver(app, busy).attempts[0].answer == "451 4.3.0 Busy"
+        sink.accept()
+        dotted = ask(app, template="application_rejected", context={"name": "Ada", "reason": ".\n..\n.x"})
+        assert [deliver(app, message).state for message in (dotted, last)] == ["sent", "sent"]
+        assert "> .\n> ..\n> .x" in sink.to(dotted.recipient)[0].text
+        assert (len(sink.mails), sink.connections) == (3, 1)
+
+
+def test_a_server_that_wants_a_mail_to_nobody_gets_none(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said no to the recipient, and go ahead to DATA, which came in the same piece."""
+    heard: list[bytes] = []
+
+    def converse(listener: socket.socket) -> None:
+        with listener.accept()[0] as caller:
+            caller.sendall(b"220 here\r\n")
+            while line := caller.recv(1000):
+                heard.append(line)
+                caller.sendall(
+                    b"250-here\r\n250 PIPELINING\r\n"
+                    if line.startswith(b"ehlo")
+                    else b"250 OK\r\n550 5.7.1 Not from you\r\n354 Go ahead\r\n"
+                )
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=converse, args=(listener,))
+        server.start()
+        url = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+        with_settings(app, monkeypatch, SMTP_URL=url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=2)
+        message = deliver(app, ask(app))
+        server.join(10)
+    assert (message.state, message.attempts[0].answer) == ("failed", "550 5.7.1 Not from you")
+    assert [line.count(b"\r\n") for line in heard] == [1, 3]

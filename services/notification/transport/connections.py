@@ -40,7 +40,9 @@ class Connection:
         self.made_at = self.used_at = time.monotonic()
         self.mails = 0
         self.has_content = False
-        """Whether its mail may have been handed over: from DATA on, only the server's answer tells."""
+        """Whether its mail may have been handed over: once it is on its way, only the server's answer tells."""
+        self.is_spoiled = False
+        """Whether the server waits for something that nobody will say."""
         self.cut_at = float("inf")
 
     def is_worn(self, now: float) -> bool:
