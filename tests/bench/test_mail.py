@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from libs.service import parts_of
 from services.notification.flows import delivery
 from services.notification.flows.messages import request_mail
 from services.notification.models import Attempt, Message
+from tests.bench.serving import cpu_s
 from tests.running import ROOT
 from tests.sink import received
 
@@ -30,11 +32,12 @@ LEAST_RATIO = 0.7
 MOST_GROWTH_MB = 6.0
 
 BARE = """
-import pathlib, smtplib, sys
+import pathlib, smtplib, sys, time
 port, content, number, count = int(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes(), sys.argv[3], int(sys.argv[4])
 with smtplib.SMTP("127.0.0.1", port, local_hostname="bench.test") as smtp:
     for place in range(count):
         smtp.sendmail("id@updspace.test", [f"bare-{number}-{place}@people.test"], content)
+print(time.process_time())
 """
 
 
@@ -94,20 +97,38 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 300) -> None:
         time.sleep(0.1)
 
 
-def bare_rate(folder: Path, content: bytes) -> float:
+@dataclass(frozen=True)
+class Run:
+    """What came of a run: mails a second, and what each cost, microseconds of a core, by who spent them."""
+
+    rate: float
+    cost_us: dict[str, float]
+
+    def __str__(self) -> str:
+        costs = ", ".join(f"{name} {cost:.0f}" for name, cost in self.cost_us.items())
+        return f"{self.rate:.0f}/s (us of a core each: {costs})"
+
+
+def bare(folder: Path, content: bytes) -> Run:
     """A loop over one connection in each of as many processes as there are workers."""
     with Target(folder) as target:
         (folder / "content").write_bytes(content)
         share = [str(target.port), str(folder / "content")]
+        before = cpu_s(target.process.pid)
         loops = [
-            subprocess.Popen([sys.executable, "-c", BARE, *share, str(number), str(MAILS // WORKERS)])
+            subprocess.Popen(
+                [sys.executable, "-c", BARE, *share, str(number), str(MAILS // WORKERS)],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
             for number in range(WORKERS)
         ]
-        assert [loop.wait(300) for loop in loops] == [0] * WORKERS
-        return target.rate()
+        loops_s = sum(float(loop.communicate(timeout=300)[0]) for loop in loops)
+        sink_s = cpu_s(target.process.pid) - before
+        return Run(target.rate(), {"loops": loops_s / MAILS * 1e6, "sink": sink_s / MAILS * 1e6})
 
 
-def our_rate(app: Flask, environment: dict[str, str], folder: Path) -> tuple[float, list[float], bytes]:
+def ours(app: Flask, environment: dict[str, str], folder: Path) -> tuple[Run, list[float], bytes]:
     """What two workers do; how much more memory each has at the end than at a quarter; and one of the mails."""
     parts = parts_of(app)
     link = f"{parts.settings.PUBLIC_URL}/apply/confirm?token="
@@ -131,6 +152,7 @@ def our_rate(app: Flask, environment: dict[str, str], folder: Path) -> tuple[flo
     with Target(folder) as target, contextlib.ExitStack() as running:
         workers = [running.enter_context(worker(environment, target, log)) for log in logs]
         wait_until(lambda: all(" ready" in log.read_text() for log in logs))
+        before = spent(app, workers, target)
         began = swept = time.time()
         sweep(app)
         quarter: list[float] = []
@@ -143,10 +165,26 @@ def our_rate(app: Flask, environment: dict[str, str], folder: Path) -> tuple[flo
             assert time.time() - began < 300, f"{count} mails came"
             time.sleep(0.5)
         end = [pss_mb(process) for process in workers]
-        rate = target.rate(began)
+        after = spent(app, workers, target)
+        costs = {name: (after[name] - before[name]) / MAILS * 1e6 for name in after}
+        run = Run(target.rate(began), costs)
     prove(app, folder)
     some_mail = next(folder.glob("*.eml")).read_bytes().partition(b"\r\n")[2].partition(b"\r\n")[2]
-    return rate, [last - first for first, last in zip(quarter, end, strict=True)], some_mail
+    return run, [last - first for first, last in zip(quarter, end, strict=True)], some_mail
+
+
+def spent(app: Flask, workers: list[subprocess.Popen[bytes]], target: Target) -> dict[str, float]:
+    """Seconds of a core until now; PostgreSQL's by the processes that serve us."""
+    with app.app_context():
+        session = parts_of(app).db.session
+        query = sa.text("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+        backends = session.scalars(query).all()
+        session.rollback()
+    return {
+        "workers": sum(cpu_s(process.pid) for process in workers),
+        "PostgreSQL": sum(cpu_s(pid) for pid in backends),
+        "sink": cpu_s(target.process.pid),
+    }
 
 
 def sweep(app: Flask) -> None:
@@ -175,14 +213,14 @@ def test_ten_thousand_mails_drain_through_two_workers(
     ratios, growths = [], []
     content = b""
     for number in range(ROUNDS):
-        ours, growth, some_mail = our_rate(notification_app, environment, tmp_path / f"ours-{number}")
+        our_run, growth, some_mail = ours(notification_app, environment, tmp_path / f"ours-{number}")
         content = content or some_mail
-        bare = bare_rate(tmp_path / f"bare-{number}", content)
-        ratios.append(ours / bare)
+        bare_run = bare(tmp_path / f"bare-{number}", content)
+        ratios.append(our_run.rate / bare_run.rate)
         growths.append(max(growth))
         print(
-            f"\n{MAILS} mails of {len(content)} bytes: ours {ours:.0f}/s, bare {bare:.0f}/s, "
-            f"ratio {ours / bare:.2f}, {max(growth):+.1f} MB from a quarter to the end"
+            f"\n{MAILS} mails of {len(content)} bytes: ours {our_run}, bare {bare_run}, ratio {ratios[-1]:.2f}, "
+            f"{growths[-1]:+.1f} MB from a quarter to the end"
         )
     print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     assert statistics.median(growths) <= MOST_GROWTH_MB
