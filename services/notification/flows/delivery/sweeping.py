@@ -15,7 +15,8 @@ from services.notification.models import Attempt, Message
 
 log = get_logger("notification.delivery")
 
-SWEEP_BATCH = 100
+SWEEP_BATCH = 20
+"""So many tasks set all workers going, each of which goes on with what is due."""
 ENOUGH_QUEUED = 100
 """With this many tasks in the queue a sweep would only repeat them."""
 
