@@ -287,7 +287,8 @@ class _Handler:
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [*(["250-PIPELINING"] if self.sink.pipelining else []), *responses]
+        greeting, *features = responses
+        return [greeting, *(["250-PIPELINING"] if self.sink.pipelining else []), *features]
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

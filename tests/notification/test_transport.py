@@ -237,6 +237,8 @@ def test_servers_with_and_without_pipelining_get_their_mail(
         with_settings(app, monkeypatch, SMTP_URL=sink.url, MAIL_FROM=SENDER, SMTP_TIMEOUT_S=1)
         good, bad, busy, last = (ask(app) for _ in range(4))
         assert deliver(app, good).state == "sent"
+        [connection] = connections._idle
+        assert connection.smtp.has_extn("pipelining") == pipelining
         sink.tell(recipients={bad.recipient: "550 5.1.1 No such mailbox"})
         assert deliver(app, bad).attempts[0].answer == "550 5.1.1 No such mailbox"
         sink.tell(data="451 4.3.0 Busy")
