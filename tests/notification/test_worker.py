@@ -110,10 +110,12 @@ def test_workers_that_are_killed_again_and_again_repeat_few_and_lose_none(
             process.wait(10)
         end_leases(mail_app)
     with worker(environment, sink), worker(environment, sink):
-        run_task(mail_app, "sweep_messages")
-        wait_until(
-            lambda: len({mail.message_id for mail in sink.mails}) == len(messages), "not every mail came"
-        )
+
+        def every_mail_came() -> bool:
+            run_task(mail_app, "sweep_messages")
+            return len({mail.message_id for mail in sink.mails}) == len(messages)
+
+        wait_until(every_mail_came, "not every mail came")
         wait_until(lambda: states(mail_app, messages) == {"sent"}, "not every mail is written down")
     ids = Counter(mail.message_id for mail in sink.mails)
     assert set(ids) == {message.header_id for message in messages}
