@@ -1,7 +1,8 @@
 """A real SMTP server that keeps what it is given, and misbehaves when a test tells it to.
 
 In a test: `with Sink() as sink`, then `sink.tell(hang="data")`. As a process: `python -m tests.sink --port 2525
---folder F`; mails become F/*.eml, and instruct(F, hang="data") changes its ways from outside.
+--folder F`; mails become F/*.eml, on the disk before their 250, from which on a server answers for them (RFC 5321
+§4.2.5); instruct(F, hang="data") changes its ways from outside.
 """
 
 import argparse
@@ -92,10 +93,11 @@ class Sink:
         user: tuple[str, str] | None = None,
         most_bytes: int | None = None,
         pipelining: bool = True,
+        syncs: bool = True,
     ):
         self.host, self.port, self.folder = "127.0.0.1", port, folder
         self.tls, self.starttls, self.user, self.most_bytes = tls, starttls, user, most_bytes
-        self.pipelining = pipelining
+        self.pipelining, self.syncs = pipelining, syncs
         self.behaviour = Behaviour()
         self.mails: list[Received] = []
         self.connections = 0
@@ -244,7 +246,11 @@ class Sink:
         if self.folder is not None:
             head = f"X-MailFrom: {mail.sender}\r\nX-RcptTo: {', '.join(mail.recipients)}\r\n".encode()
             part = self.folder / f"{time.time_ns()}.part"
-            part.write_bytes(head + mail.raw)
+            with open(part, "wb") as file:
+                file.write(head + mail.raw)
+                if self.syncs:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.rename(part.with_suffix(".eml"))
 
 
@@ -353,10 +359,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.sink", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument(
+        "--unsynced", action="store_true", help="say 250 before the disk has the mail, as no real server may"
+    )
     options = parser.parse_args()
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # the thread inherits it, so that only sigwait takes them
-    with Sink(port=options.port, folder=options.folder) as sink:
+    with Sink(port=options.port, folder=options.folder, syncs=not options.unsynced) as sink:
         print(f"{sink.url} keeps mail in {options.folder}", flush=True)
         signal.sigwait(ends)
 

@@ -86,7 +86,8 @@ def _subject(text: str) -> str:
 
 
 def _body(text: str, subtype: str) -> str:
-    lines = text.split("\n")
+    # No line end of another kind: to some servers a lone CR ends a line, and may end the mail.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     if text.isascii() and max(map(len, lines)) <= LONGEST_LINE:
         encoding, encoded = "7bit", "\r\n".join(lines)
     else:

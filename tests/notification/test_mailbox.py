@@ -45,8 +45,7 @@ def test_a_worker_that_dies_after_it_filled_the_mailbox_fills_it_once(app: Flask
 
     message = ask(app)
     with app.app_context():
-        [held] = claiming.take(message.id)
-        claiming.begin(held)
+        [(held, _)] = claiming.begin(claiming.take(message.id))
         sending.send(held)  # and dies before it says so
     make_due(app, message)
     run_task(app, "sweep_messages")

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from libs.guard.breakers import KEY, Circuit
@@ -104,6 +105,43 @@ def test_while_somebody_probes_nobody_else_does(mail_app: Flask, sink: Sink, dow
         patch.setattr(sending, "is_left_alone", probe_of_another)
         assert delivery.deliver_due() == 0
     assert unspent(mail_app, message)
+
+
+def test_a_circuit_that_opens_among_mails_that_go_together_costs_the_rest_no_try(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [ask(mail_app) for _ in range(6)]
+    monkeypatch.setattr(delivery, "TOGETHER_S", 60.0)
+    monkeypatch.setattr(sending, "TRUST_S", 0.0)
+
+    def open_it(_: object) -> None:
+        if len(sink.mails) == 3:
+            row = {"state": "open", "failures": 5, "retry_at": time.time() + 30}
+            parts_of(mail_app).redis.hset(KEY, "smtp", json.dumps(row))
+
+    sink.before_answer = open_it
+    with mail_app.app_context():
+        assert delivery.deliver_due() == 3
+    assert [fresh(mail_app, message).state for message in messages] == ["sent"] * 3 + ["queued"] * 3
+    assert all(unspent(mail_app, message) for message in messages[3:])
+
+
+def test_a_database_that_goes_away_among_mails_that_go_together_hears_of_those_that_left(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [ask(mail_app) for _ in range(4)]
+    monkeypatch.setattr(delivery, "TOGETHER_S", 60.0)
+    real = sending.send
+
+    def send(message: Any) -> Any:
+        if len(sink.mails) == 3:
+            raise sa.exc.OperationalError("SELECT", {}, Exception("away"))
+        return real(message)
+
+    monkeypatch.setattr(sending, "send", send)
+    with mail_app.app_context(), pytest.raises(sa.exc.OperationalError):
+        delivery.deliver_due()
+    assert [fresh(mail_app, message).state for message in messages] == ["sent"] * 3 + ["sending"]
 
 
 @pytest.mark.parametrize("answer", ["550 5.1.1 No such mailbox", "450 4.2.0 Greylisted"])

@@ -32,11 +32,11 @@ def update(app: Flask, message: Message, **values: object) -> None:
         session.execute(sa.update(Message).where(Message.id == message.id).values(**values))
 
 
-def hold(app: Flask, message: Message) -> int | None:
+def hold(app: Flask, message: Message) -> int:
     """Begin with a message, and go no further; the attempt's number."""
     with app.app_context():
-        [held] = claiming.take(message.id)
-        return claiming.begin(held)
+        [(_, attempt)] = claiming.begin(claiming.take(message.id))
+        return attempt
 
 
 def results(message: Message) -> list[str | None]:
@@ -159,7 +159,7 @@ def test_what_a_dead_worker_had_not_begun_spent_no_try(mail_app: Flask, sink: Si
         held = claiming.take_due(20)
         assert held is not None
         assert [message.id for message in held] == [message.id for message in messages]
-        assert claiming.begin(held[0]) == 1
+        assert claiming.begin(held[:1]) == [(held[0], 1)]
     for message in messages:
         make_due(mail_app, message)
     run_task(mail_app, "sweep_messages")

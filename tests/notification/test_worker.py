@@ -16,6 +16,7 @@ from flask import Flask
 from libs.database import utcnow
 from libs.messaging.worker import CONCURRENCY
 from libs.service import parts_of
+from services.notification.flows import delivery
 from services.notification.models import Message
 from tests.conftest import envelope_of
 from tests.notification.conftest import ask, make_due, message_of, request_of, run_task
@@ -39,7 +40,7 @@ def worker(environment: dict[str, str], sink: Sink) -> Iterator[subprocess.Popen
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
@@ -99,7 +100,7 @@ def test_a_worker_that_is_stopped_takes_its_leave(
 def test_workers_that_are_killed_again_and_again_repeat_few_and_lose_none(
     mail_app: Flask, sink: Sink, environment: dict[str, str]
 ) -> None:
-    """Each kill may repeat what the four threads of the worker were about, and nothing else."""
+    """Each kill may repeat what the threads of the worker were about, and nothing else."""
     messages = [ask(mail_app) for _ in range(400)]
     kills = 4
     for number in range(1, kills + 1):
@@ -108,7 +109,7 @@ def test_workers_that_are_killed_again_and_again_repeat_few_and_lose_none(
             wait_until(lambda: len(sink.mails) >= number * 60, "no mail came")  # noqa: B023
             process.kill()
             process.wait(10)
-        end_leases(mail_app)
+        end_leases(mail_app, messages)
     with worker(environment, sink), worker(environment, sink):
 
         def every_mail_came() -> bool:
@@ -119,13 +120,16 @@ def test_workers_that_are_killed_again_and_again_repeat_few_and_lose_none(
         wait_until(lambda: states(mail_app, messages) == {"sent"}, "not every mail is written down")
     ids = Counter(mail.message_id for mail in sink.mails)
     assert set(ids) == {message.header_id for message in messages}
-    assert sum(ids.values()) - len(ids) <= kills * CONCURRENCY
+    assert sum(ids.values()) - len(ids) <= kills * CONCURRENCY * delivery.MOST_TOGETHER
 
 
-def end_leases(app: Flask) -> None:
+def end_leases(app: Flask, messages: list[Message]) -> None:
     """Two minutes later."""
     with app.app_context(), parts_of(app).db.transaction() as session:
-        session.execute(sa.update(Message).where(Message.state == "sending").values(due_at=utcnow()))
+        held = sa.update(Message).where(
+            Message.id.in_([message.id for message in messages]), Message.state == "sending"
+        )
+        session.execute(held.values(due_at=utcnow()))
 
 
 def states(app: Flask, messages: list[Message]) -> set[str]:

@@ -57,6 +57,8 @@ ENDS = {
     SUPPRESSED: "suppressed",
 }
 """Why a message does not leave, and where it stands then."""
+ATTEMPT = ("message_id", "number", "started_at", "duration_ms", "result", "answer")
+"""What is written down of an attempt, by its columns."""
 CAPPED = "capped"
 """Why a message waits that nobody tried: its address had enough mail for now."""
 
@@ -155,41 +157,47 @@ def taking(which: Iterable[sa.ColumnElement[bool]]) -> sa.CTE:
 
 
 def _beginning() -> sa.Update:
+    """Messages of one batch: their lease is the same."""
     return (
         sa.update(Message)
         .where(
-            Message.id == sa.bindparam("begun_id", type_=sa.Uuid),
+            Message.id == sa.func.any(_array("begun_ids", sa.Uuid())),
             Message.state == "sending",
             Message.due_at == sa.bindparam("begun_lease", type_=Timestamp),
         )
         .values(tries=Message.tries + 1, last_attempt=Message.last_attempt + 1, reason=None)
-        .returning(Message.last_attempt)
+        .returning(Message.id, Message.last_attempt)
     )
 
 
 def _sending() -> sa.Select[Any]:
-    """One message is sent and its attempt is written down; the next one of the same worker begins."""
-    message_id = sa.bindparam("sent_id", type_=sa.Uuid)
-    now = sa.bindparam("now", type_=Timestamp)
+    """Messages are sent and their attempts are written down; the next ones of the same worker begin."""
+    kinds = {name: Attempt.__table__.c[name].type for name in ATTEMPT} | {"sent_at": Timestamp}
+    arrays = sa.func.unnest(*(_array(f"ended_{name}", kind) for name, kind in kinds.items()))
+    columns = (sa.column(name, kind) for name, kind in kinds.items())
+    ended = sa.select(arrays.table_valued(*columns, name="row").render_derived()).cte("ended")
     moved = (
         sa.update(Message)
         # From wherever it is, however late: that the server has it is a fact.
-        .where(Message.id == message_id, Message.state != "sent")
-        .values(state="sent", sent_at=now, reason=None, sealed_context=None)
+        .where(Message.id == ended.c.message_id, Message.state != "sent")
+        .values(state="sent", sent_at=ended.c.sent_at, reason=None, sealed_context=None)
         .returning(Message.id)
         .cte("moved")
     )
-    columns = ("number", "started_at", "duration_ms", "result", "answer")
-    values = {name: sa.bindparam(f"attempt_{name}", type_=Attempt.__table__.c[name].type) for name in columns}
-    written = postgresql_insert(Attempt).values(message_id=message_id, **values)
+    written = postgresql_insert(Attempt).from_select(ATTEMPT, sa.select(*(ended.c[name] for name in ATTEMPT)))
     written = written.on_conflict_do_update(
         index_elements=[Attempt.message_id, Attempt.number],
-        set_={name: written.excluded[name] for name in columns[2:]},
+        set_={name: written.excluded[name] for name in ("duration_ms", "result", "answer")},
     )
     begun = _beginning().cte("begun")
-    return sa.select(begun.c.last_attempt).add_cte(moved, written.cte("written"))
+    return sa.select(begun.c.id, begun.c.last_attempt).add_cte(moved, written.cte("written"))
+
+
+def _array(name: str, kind: Any) -> sa.ColumnElement[Any]:
+    """A parameter whose type the server need not guess."""
+    return sa.cast(sa.bindparam(name, type_=sa.ARRAY(kind)), sa.ARRAY(kind))
 
 
 BEGIN = Prepared(_beginning())
 SENT_AND_BEGIN = Prepared(_sending(), on_server=True)
-"""Answers the attempt's number of the message that begins; nothing where there is none, or somebody else has it."""
+"""Answer id and number of each attempt that begins: of no message that somebody else has by now."""

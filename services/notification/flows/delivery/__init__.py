@@ -3,15 +3,18 @@
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from libs.database import utcnow
 from libs.observe.logs import get_logger, set_correlation_id
 from services.notification.extensions import tasks
 from services.notification.flows.delivery import claiming, sending, settling
 from services.notification.flows.delivery.claiming import Held
 from services.notification.flows.delivery.health import mail_health
+from services.notification.flows.delivery.settling import Ended
 from services.notification.flows.delivery.sweeping import recover, sweep
 from services.notification.transport import Outcome
 
@@ -23,6 +26,9 @@ BATCH = 20
 """Taken with one statement. What the time does not suffice for goes back."""
 GO_ON_FOR_S = 2.0
 """How long one task takes up further messages."""
+TOGETHER_S = 0.02
+MOST_TOGETHER = 5
+"""So many mails are written down together where the server takes them in so little time. A crash repeats no more."""
 GOING_ON = threading.BoundedSemaphore(2)
 """So many threads of a process do: the others stay free for events, and more would only wait for one another."""
 
@@ -67,33 +73,52 @@ def _deliver_due(deadline: float) -> int:
 
 
 def _work_off(held: Sequence[Held], *, deadline: float) -> list[str]:
-    """One after the other until the deadline: the end of one and the beginning of the next are one statement.
+    """One after the other until the deadline. Returns the results.
 
-    So of all that a dead worker held one alone had begun, and is `lost`. Returns the results.
+    The end of some and the beginning of the next are one statement: as many as take no longer than TOGETHER_S. So of
+    all that a dead worker held those few alone had begun, and are `lost`.
     """
     results: list[str] = []
-    attempt: int | None = None
-    for place, message in enumerate(held):
-        if attempt is None:
-            if place and time.monotonic() >= deadline:
-                settling.give_back(held[place:])
-                break
-            attempt = claiming.begin(message)
-            if attempt is None:
-                continue  # somebody else has it by now
-        set_correlation_id(message.correlation_id)
-        began = time.monotonic()
-        try:
-            outcome = _try(message)
-        except sending.LeftAlone:
-            settling.give_back(held[place:], is_first_begun=True)
+    waiting = deque(held)
+    begun = deque(claiming.begin(_next(waiting, 1)))
+    while begun or waiting:
+        ended, is_left_alone = [], False
+        began = now = time.monotonic()
+        while begun and not is_left_alone and now - began < TOGETHER_S:
+            try:
+                ended.append(_end(*begun[0]))
+                begun.popleft()
+            except sending.LeftAlone:
+                is_left_alone = True
+            except sa.exc.OperationalError:
+                settling.settle(ended)
+                raise
+            now = time.monotonic()
+        results += [end.outcome.result for end in ended]
+        if is_left_alone or now >= deadline:
+            settling.settle(ended)
+            settling.give_back(waiting, begun=begun)
             break
-        ended = time.monotonic()
-        following = held[place + 1] if place + 1 < len(held) and ended < deadline else None
-        duration_ms = round((ended - began) * 1000)
-        attempt = settling.settle(message, attempt, outcome, duration_ms=duration_ms, following=following)
-        results.append(outcome.result)
+        fit = int(TOGETHER_S * len(ended) / (now - began)) if ended else 1
+        following = [] if begun else _next(waiting, min(max(fit, 1), MOST_TOGETHER))
+        begun.extend(settling.settle(ended, following=following))
     return results
+
+
+def _next(waiting: deque[Held], most: int) -> list[Held]:
+    """What was tried before goes alone: it may be what workers do not survive."""
+    chosen: list[Held] = []
+    while waiting and len(chosen) < most and not (chosen and (chosen[0].tries or waiting[0].tries)):
+        chosen.append(waiting.popleft())
+    return chosen
+
+
+def _end(message: Held, attempt: int) -> Ended:
+    """Try to deliver. Raises LeftAlone."""
+    set_correlation_id(message.correlation_id)
+    began = time.monotonic()
+    outcome = _try(message)
+    return Ended(message, attempt, outcome, ended_at=utcnow(), took_s=time.monotonic() - began)
 
 
 def _try(message: Held) -> Outcome:

@@ -3,6 +3,7 @@
 import random
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -50,6 +51,10 @@ class Held:
     def is_security(self) -> bool:
         letter = LETTERS.get(self.template)
         return letter is not None and letter.IS_SECURITY
+
+
+Begun = tuple[Held, int]
+"""A message whose attempt counts, and the number of that."""
 
 
 def _count(address: sa.ColumnElement[str], *which: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
@@ -105,10 +110,23 @@ def take_due(most: int) -> list[Held] | None:
     return _take(_TAKE_DUE, most=most)
 
 
-def begin(message: Held) -> int | None:
-    """From here on it counts as an attempt. Returns its number; None when the lease is another's by now."""
-    row = db.fetch_one(lifecycle.BEGIN, {"begun_id": message.id, "begun_lease": message.lease_ends})
-    return row.last_attempt if row else None
+def begin(messages: Sequence[Held]) -> list[Begun]:
+    """From here on each counts as an attempt; but not what is another's by now."""
+    return numbered(db.fetch_all(lifecycle.BEGIN, beginning(messages)), messages) if messages else []
+
+
+def beginning(messages: Sequence[Held]) -> dict[str, Any]:
+    """The parameters of a statement that begins with these, of one batch."""
+    return {
+        "begun_ids": [message.id for message in messages],
+        "begun_lease": messages[0].lease_ends if messages else None,
+    }
+
+
+def numbered(rows: Sequence[sa.Row[Any]], messages: Sequence[Held]) -> list[Begun]:
+    """What such a statement began, in the order in which it was taken."""
+    numbers = {row.id: row.last_attempt for row in rows}
+    return [(message, numbers[message.id]) for message in messages if message.id in numbers]
 
 
 def _take(statement: Prepared, **parameters: Any) -> list[Held] | None:

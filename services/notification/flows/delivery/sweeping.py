@@ -74,8 +74,8 @@ def _is_begun(message: Message) -> bool:
 
 def _count_lost(message: Message) -> None:
     settling.keep_attempt(
-        message.id,
-        message.last_attempt,
+        message_id=message.id,
+        number=message.last_attempt,
         started_at=message.due_at - lifecycle.LEASE,
         duration_ms=None,
         result="lost",
