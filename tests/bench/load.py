@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -27,8 +27,11 @@ class Answer(NamedTuple):
         return found[1].decode()
 
 
-Conversation = Generator[bytes, Answer, None]
-"""Yields requests and is sent their answers; ends when its one piece of work is done."""
+Got = TypeVar("Got")
+Steps = Generator[bytes, Answer, Got]
+"""Yields requests and is sent their answers; returns what they came to."""
+Conversation = Steps[None]
+"""Ends when its one piece of work is done."""
 Work = Callable[[], Conversation]
 
 
@@ -39,6 +42,7 @@ class Result:
     count: int
     rate: float
     p50_ms: float
+    lasted_s: float = 0.0
 
 
 def request_bytes(method: str, path: str, *, headers: dict[str, str], body: bytes = b"") -> bytes:
@@ -143,4 +147,4 @@ def run(port: int, works: Sequence[Work], *, seconds: float) -> Result:
         one.socket.close()
     poll.close()
     took = [moment for one in all_of_them for moment in one.took]
-    return Result(len(took), len(took) / lasted, statistics.median(took) * 1000)
+    return Result(len(took), len(took) / lasted, statistics.median(took) * 1000, lasted)
