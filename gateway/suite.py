@@ -3,6 +3,7 @@
 `Suite` is also what tests start, on shifted ports and in a folder of their own.
 """
 
+import fcntl
 import http.client
 import os
 import secrets
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 from urllib.parse import urlsplit
 
 from gateway.certificate import ensure_certificate
@@ -39,10 +41,13 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """The first offset at which every port is free."""
+        """The first offset at which every port is free; until this process ends no other is given it.
+
+        A suite opens its ports only once its databases are ready: somebody else would find them free meanwhile.
+        """
         for offset in range(200, 20000, 60):
             ports = cls(offset)
-            if not ports.taken():
+            if not ports.taken() and _reserve(offset):
                 return ports
         raise ServerError("No range of free ports was found.")
 
@@ -290,6 +295,19 @@ def prepare() -> None:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     print("created" if created else "known")
+
+
+_reserved: list[IO[str]] = []
+
+
+def _reserve(offset: int) -> bool:
+    try:
+        file = open(Path(tempfile.gettempdir()) / f"updspace-id-suite-{offset}.lock", "a")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    _reserved.append(file)
+    return True
 
 
 def _is_free(port: int) -> bool:
