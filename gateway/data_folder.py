@@ -1,16 +1,15 @@
 """DATA_DIR: who holds it, its embedded servers, and the file from which commands learn how to reach them."""
 
-import base64
 import contextlib
 import fcntl
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.servers import DATABASES, Postgres, Redis, ServerError
+from libs.guard.secrets import fresh
 
 DATABASE_VARIABLES = {name.removeprefix("id_").upper() + "_DATABASE_URL": name for name in DATABASES}
 CLAIM_TIMEOUT_S = 5
@@ -79,9 +78,9 @@ class DataFolder:
         kept = self._read()
         values = {
             "ID_ENV": "development",
-            "SECRET_KEY": kept.get("SECRET_KEY") or secrets.token_urlsafe(48),
-            "DATA_ENCRYPTION_KEYS": kept.get("DATA_ENCRYPTION_KEYS") or _encryption_key(),
-            "EVENT_ENCRYPTION_KEYS": kept.get("EVENT_ENCRYPTION_KEYS") or _encryption_key(),
+            "SECRET_KEY": kept.get("SECRET_KEY") or fresh.shared_secret(),
+            "DATA_ENCRYPTION_KEYS": kept.get("DATA_ENCRYPTION_KEYS") or fresh.encryption_key(),
+            "EVENT_ENCRYPTION_KEYS": kept.get("EVENT_ENCRYPTION_KEYS") or fresh.encryption_key(),
             "ADMIN_EMAIL": kept.get("ADMIN_EMAIL") or "admin@updspace.test",
         }
         secret_names = {name for name in values if name.endswith(("KEY", "KEYS"))}
@@ -146,7 +145,3 @@ class DataFolder:
             file.flush()
             os.fsync(file.fileno())
         new.rename(self._file)
-
-
-def _encryption_key() -> str:
-    return f"{secrets.token_hex(4)}:{base64.b64encode(secrets.token_bytes(32)).decode()}"

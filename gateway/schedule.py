@@ -36,12 +36,19 @@ def _of_every_service(name: str, when: str | int, why: str, expires_s: int) -> t
     return tuple(Entry(f"{service}.{name}", service, when, why, expires_s) for service in SERVICES)
 
 
+SEALING = ("account", "oidc", "notification")
+"""The services whose databases hold sealed columns."""
+
 SCHEDULE: tuple[Entry, ...] = (
     *_of_every_service(
         "relay_outbox", 5, "events that no relay thread sent, after a crash or with the broker away", 5
     ),
     *_of_every_service("sweep_inbox", 5, "events whose handling failed and is due again", 5),
     *_of_every_service("clear_events", "17 3 * * *", "events confirmed or handled long ago", 3600),
+    *(
+        Entry(f"{service}.reencrypt", service, "*/15 * * * *", "rows that an earlier data key seals", 840)
+        for service in SEALING
+    ),
     Entry("account.settle_redis_debts", "account", 5, "ends of sessions that Redis did not take yet", 5),
     Entry("account.fold_seen_sessions", "account", "*/5 * * * *", "when each session was last used", 240),
     Entry("account.tell_of_new_devices", "account", 5, "mail about sign-ins from new devices", 5),

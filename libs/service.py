@@ -14,6 +14,7 @@ from libs.database import Database, init_database
 from libs.guard.breakers import Breakers
 from libs.guard.keyring import KeyRing, derive
 from libs.guard.ratelimit import EnhancedMode, RateLimiter
+from libs.guard.secrets.sealed import SealedColumn
 from libs.messaging.broker import Broker
 from libs.messaging.desk import events_desk
 from libs.messaging.events import Event
@@ -71,6 +72,8 @@ class Parts:
     """The service's own gauges about the world, read by its worker."""
     waiting: Callable[[], dict[str, int]] | None = None
     """What waits for staff, by a word that the /admin page knows."""
+    sealed: Sequence[SealedColumn] = ()
+    """Every column that `data_keys` seals."""
 
     def __post_init__(self) -> None:
         self.breakers = Breakers(lambda: self.redis)
@@ -112,6 +115,7 @@ def create_service(
     token_still_holds: Callable[[Bearer], bool | None] | None = None,
     gauges: Callable[[], GaugeSamples] | None = None,
     waiting: Callable[[], dict[str, int]] | None = None,
+    sealed: Sequence[SealedColumn] = (),
     serves_health: bool = True,
 ) -> Flask:
     """Assemble an app: logs, stores, messaging, request chain, health, pages, API, commands, in this order.
@@ -135,6 +139,7 @@ def create_service(
         token_still_holds=token_still_holds,
         gauges=gauges,
         waiting=waiting,
+        sealed=sealed,
     )
     app.extensions["updspace_id"] = parts
     folder = Path(app.root_path)

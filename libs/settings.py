@@ -8,15 +8,15 @@ import ssl
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-PLACEHOLDERS = ("change", "placeholder", "secret", "password", "example")
-MIN_SECRET_LENGTH = 32
+from libs.guard.secrets import strength
+
 MOST_SECONDS = 100 * 365 * 86_400
 """Of a length of time; and none is nothing: what is kept for so long would be deleted at once."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
@@ -115,15 +115,7 @@ class Settings:
             )
         if url.scheme == "http" and not (self.is_development and is_loopback(url.hostname)):
             raise SettingsError("PUBLIC_URL must use https outside development on loopback.")
-        for name in ("SECRET_KEY", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS"):
-            check_secret(name, getattr(self, name))
-        for fallback in self.SECRET_KEY_FALLBACKS:
-            check_secret("SECRET_KEY_FALLBACKS", fallback)
-        # Imported here because the key ring raises SettingsError itself.
-        from libs.guard.keyring import KeyRing
-
-        for name in ("DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS"):
-            KeyRing.parse(getattr(self, name), setting=name)
+        self._check_secrets()
         if urlsplit(self.REDIS_URL).scheme not in ("redis", "rediss", "unix"):
             raise SettingsError("REDIS_URL must be a redis:// or rediss:// URL.")
         if self.LOG_LEVEL.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -131,6 +123,43 @@ class Settings:
         if self.LOG_FORMAT not in ("json", "console"):
             raise SettingsError("LOG_FORMAT must be json or console.")
         self._check_outbound()
+
+    def _check_secrets(self) -> None:
+        # Imported here because the key ring raises SettingsError itself.
+        from libs.guard.keyring import KeyRing
+
+        for name in ("SECRET_KEY", *strength.RINGS):
+            check_secret(name, getattr(self, name))
+        for fallback in self.SECRET_KEY_FALLBACKS:
+            check_secret("SECRET_KEY_FALLBACKS", fallback)
+        if self.SECRET_KEY in self.SECRET_KEY_FALLBACKS:
+            raise SettingsError("SECRET_KEY_FALLBACKS must not hold SECRET_KEY itself: only other values.")
+        rings = {name: KeyRing.parse(getattr(self, name), setting=name) for name in strength.RINGS}
+        if self.is_development:
+            return
+        for name, value in [("SECRET_KEY", self.SECRET_KEY)] + [
+            ("SECRET_KEY_FALLBACKS", value) for value in self.SECRET_KEY_FALLBACKS
+        ]:
+            _refuse(name, strength.is_guessable(value))
+        for name, ring in rings.items():
+            for key in ring.keys.values():
+                _refuse(name, strength.is_no_key(key))
+        shared = strength.find_shared(self.secrets())
+        if shared is not None and shared[0] == shared[1]:
+            raise SettingsError(f"{shared[0]} must not hold one secret twice.")
+        if shared is not None:
+            raise SettingsError(f"{shared[1]} must not be the same as {shared[0]}: give each its own secret.")
+
+    @classmethod
+    def secret_names(cls) -> tuple[str, ...]:
+        """The settings that are secret: those that do not show in a repr."""
+        return tuple(field.name for field in dataclasses.fields(cls) if not field.repr)
+
+    def secrets(self) -> Iterator[strength.Held]:
+        """Every secret of ours, one by one; not the passwords in addresses, which belong to other servers."""
+        for name in self.secret_names():
+            if not name.endswith("_URL"):
+                yield from strength.held_by(name, getattr(self, name))
 
     def _check_outbound(self) -> None:
         for host in self.OUTBOUND_ALLOWED_HOSTS:
@@ -212,12 +241,12 @@ def is_loopback(host: str) -> bool:
 
 def check_secret(name: str, value: str) -> None:
     """Refuse a missing, short or placeholder secret. Raises SettingsError."""
-    if not value:
-        raise SettingsError(f"{name} is not set.")
-    if len(value) < MIN_SECRET_LENGTH:
-        raise SettingsError(f"{name} is too short: {MIN_SECRET_LENGTH} characters are the least.")
-    if len(set(value)) < 8 or any(value.lower().startswith(word) for word in PLACEHOLDERS):
-        raise SettingsError(f"{name} looks like a placeholder: generate a random one.")
+    _refuse(name, strength.is_weak(value))
+
+
+def _refuse(name: str, why: str | None) -> None:
+    if why is not None:
+        raise SettingsError(f"{name} {why}")
 
 
 def with_launcher_environment(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -59,6 +59,11 @@ class KeyRing:
         derived = [derive(value, purpose) for value in (secret, *fallbacks)]
         return cls({hashlib.sha256(key).hexdigest()[:8]: key for key in derived})
 
+    @property
+    def first(self) -> str:
+        """The kid of the key that seals."""
+        return next(iter(self.keys))
+
     def seal(self, content: bytes, associated: str) -> str:
         """Encrypt under the first key; `associated` says where the content belongs (`table.column:id`)."""
         kid, key = next(iter(self.keys.items()))

@@ -81,6 +81,11 @@ def hashed_user(settings: Settings, name: str) -> str:
     return hashed_name(settings.SECRET_KEY, name)
 
 
+def hashes_of_user(settings: Settings, name: str) -> list[str]:
+    """That hash, and those under earlier values of SECRET_KEY: by them is found what was written before a rotation."""
+    return [hashed_name(key, name) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+
+
 def hashed_name(secret_key: str, name: str) -> str:
     """hashed_user() for whoever remembers what it answered: a key is quickly compared, settings are not."""
     # Cut first: normalising a megabyte of combining marks takes minutes.
@@ -279,7 +284,7 @@ def find_keys(
             f"*rl:*:net:{_literal(neighbourhood(ip))}:*",
         ]
     elif user:
-        patterns = [f"*rl:*:user:{hashed_user(settings, user)}:*"]
+        patterns = [f"*rl:*:user:{hashed}:*" for hashed in hashes_of_user(settings, user)]
     else:
         patterns = ["*rl:*:*:*"]
     for pattern in patterns:

@@ -10,6 +10,7 @@ from celery.signals import worker_ready
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from libs.guard.secrets import peers
 from libs.observe.logs import get_logger, set_service
 from libs.observe.metrics import GaugeSamples, World, exposition
 
@@ -40,6 +41,7 @@ def _heartbeat(flask_apps: tuple[Flask, ...]) -> None:
                 parts.redis.set(f"worker:{parts.name}", int(time.time()), ex=HEARTBEAT_LIFETIME_S)
                 counts = json.dumps(what_waits(app))
                 parts.redis.set(f"waiting:{parts.name}", counts, ex=HEARTBEAT_LIFETIME_S)
+                peers.leave_note(parts.redis, parts.name, parts.settings)
             except Exception as error:
                 log.warning("heartbeat_failed", error=type(error).__name__)
         time.sleep(HEARTBEAT_INTERVAL_S)
@@ -76,6 +78,7 @@ def serve(flask_apps: tuple[Flask, ...], port: int, host: str = "127.0.0.1") -> 
 
 
 def _sources(app: Flask) -> list[Callable[[], GaugeSamples]]:
+    from libs.guard.secrets import rotation
     from libs.service import parts_of
 
     parts = parts_of(app)
@@ -97,11 +100,14 @@ def _sources(app: Flask) -> list[Callable[[], GaugeSamples]]:
         depth = cast(int, parts.redis.llen(parts.name))
         yield "id_queue_depth", "Tasks that wait in a queue", {"queue": parts.name}, depth
 
+    def reencryption() -> GaugeSamples:
+        return rotation.gauges(parts)
+
     def own() -> GaugeSamples:
         with app.app_context():
             yield from parts.gauges() if parts.gauges is not None else ()
 
-    return [events, queue] + ([own] if parts.gauges is not None else [])
+    return [events, queue, reencryption] + ([own] if parts.gauges is not None else [])
 
 
 class _Quiet(WSGIRequestHandler):

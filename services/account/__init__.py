@@ -2,6 +2,8 @@
 
 from flask import Flask
 
+from libs.commands.doctor import with_doctor
+from libs.doctor.rows import sealed_rows
 from libs.service import create_service, parts_of
 from services.account import tasks as _tasks  # noqa: F401  declares account's own tasks
 from services.account.cli import COMMANDS
@@ -41,9 +43,11 @@ from services.account.routes import (
     users,
 )
 from services.account.routes.api import API
+from services.account.sealed import SEALED
 from services.account.settings import AccountSettings
 
 
+@with_doctor(AccountSettings, sealed_rows(SEALED))
 def create_app(settings: AccountSettings | None = None) -> Flask:
     """The service's table of contents."""
     settings = settings or AccountSettings.load_or_exit()
@@ -90,6 +94,7 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
             "ratelimits": lambda: ratelimits_health(parts_of(app).enhanced),
         },
         gauges=gauges,
+        sealed=SEALED,
     )
     init_passwords(app, settings)
     init_throttle(app)

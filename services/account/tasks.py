@@ -1,5 +1,6 @@
 """account's own tasks; each is safe to run twice. gateway/schedule.py says when they run."""
 
+from libs.guard.secrets import rotation
 from services.account.extensions import tasks
 from services.account.flows import (
     attempts,
@@ -74,3 +75,9 @@ def erase_due() -> None:
     """Every 10 min: erase the accounts whose time of grace is over."""
     while erasure.erase_due() == erasure.PEOPLE_PER_BATCH:
         pass
+
+
+@tasks.task
+def reencrypt() -> None:
+    """Every 15 min: seal under the first data key what an earlier one seals still, in bounded batches."""
+    rotation.reencrypt_some()

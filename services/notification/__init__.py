@@ -2,6 +2,8 @@
 
 from flask import Flask
 
+from libs.commands.doctor import with_doctor
+from libs.doctor.rows import sealed_rows
 from libs.guard import breakers
 from libs.observe.health import Component
 from libs.observe.metrics import GaugeSamples
@@ -9,6 +11,7 @@ from libs.service import create_service, parts_of
 from services.notification import tasks
 from services.notification.cli import COMMANDS
 from services.notification.consumers import HANDLERS
+from services.notification.doctor import look_at_smtp
 from services.notification.extensions import limiter, stores
 from services.notification.flows import delivery, feedback, messages
 from services.notification.flows.delivery.sending import BREAKER
@@ -18,11 +21,13 @@ from services.notification.routes import mailbox as mailbox_pages
 from services.notification.routes import messages as message_pages
 from services.notification.routes import suppressions, templates
 from services.notification.routes.api import API
+from services.notification.sealed import SEALED
 from services.notification.settings import NotificationSettings
 
 __all__ = ["create_app", "tasks"]
 
 
+@with_doctor(NotificationSettings, sealed_rows(SEALED), look_at_smtp)
 def create_app(settings: NotificationSettings | None = None) -> Flask:
     """The app of notification. A bad setting ends the process with its sentence."""
     settings = settings or NotificationSettings.load_or_exit()
@@ -54,6 +59,7 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
         commands=COMMANDS,
         checks={"email": email},
         gauges=gauges,
+        sealed=SEALED,
         waiting=lambda: {"messages": messages.count("failed", "parked")},
     )
     parts_of(app).breakers.declare(BREAKER)

@@ -2,6 +2,7 @@
 
 import uuid
 
+from libs.guard.secrets import rotation
 from services.notification.extensions import tasks
 from services.notification.flows import delivery, erasure, feedback, retention
 
@@ -35,3 +36,9 @@ def forget_erased() -> None:
 def clear_feedback() -> None:
     """Daily: forget which webhooks were taken more than a week ago."""
     feedback.clear_taken()
+
+
+@tasks.task
+def reencrypt() -> None:
+    """Every 15 min: seal under the first data key what an earlier one seals still, in bounded batches."""
+    rotation.reencrypt_some()

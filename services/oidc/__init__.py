@@ -2,11 +2,14 @@
 
 from flask import Flask
 
+from libs.commands.doctor import with_doctor
+from libs.doctor.rows import sealed_rows
 from libs.observe.health import Component
 from libs.service import create_service, parts_of
 from services.oidc import tasks as _tasks  # noqa: F401  declares them
 from services.oidc.cli import COMMANDS
 from services.oidc.consumers import HANDLERS
+from services.oidc.doctor import look_at_signing_keys
 from services.oidc.extensions import limiter, stores
 from services.oidc.flows import logouts as logout_deliveries
 from services.oidc.observing import gauges, keys_health
@@ -35,6 +38,7 @@ from services.oidc.routes import (
 from services.oidc.routes import keys as keys_page
 from services.oidc.routes.api import API
 from services.oidc.routes.cors import init_cors
+from services.oidc.sealed import SEALED
 from services.oidc.settings import OIDCSettings
 
 BLUEPRINTS = (
@@ -60,6 +64,7 @@ BLUEPRINTS = (
 )
 
 
+@with_doctor(OIDCSettings, sealed_rows(SEALED), look_at_signing_keys)
 def create_app(settings: OIDCSettings | None = None) -> Flask:
     """The issuer as a WSGI app. A bad setting ends the process with a sentence."""
     settings = settings or OIDCSettings.load_or_exit()
@@ -82,6 +87,7 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         commands=COMMANDS,
         checks={"oidc_keys": oidc_keys},
         gauges=gauges,
+        sealed=SEALED,
         waiting=lambda: {"logouts": logout_deliveries.count_parked()},
     )
     init_cors(app)

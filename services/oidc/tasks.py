@@ -1,5 +1,6 @@
 """Celery tasks of oidc; gateway/schedule.py says when."""
 
+from libs.guard.secrets import rotation
 from services.oidc.extensions import tasks
 from services.oidc.flows import keys
 from services.oidc.flows.clearing import clear_old_rows
@@ -28,3 +29,9 @@ def send_logouts() -> None:
 def sweep_logouts() -> None:
     """Every 5 s: what is due again, and what no task announced."""
     backchannel_logout.send_due()
+
+
+@tasks.task
+def reencrypt() -> None:
+    """Every 15 min: seal under the first data key what an earlier one seals still, in bounded batches."""
+    rotation.reencrypt_some()

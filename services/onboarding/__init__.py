@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from libs.commands.doctor import with_doctor
 from libs.service import create_service
 from services.onboarding import tasks  # noqa: F401  declares the tasks
 from services.onboarding.cli import COMMANDS
@@ -21,6 +22,7 @@ from services.onboarding.routes.api import API
 from services.onboarding.settings import OnboardingSettings
 
 
+@with_doctor(OnboardingSettings)
 def create_app(settings: OnboardingSettings | None = None) -> Flask:
     """The service's table of contents."""
     settings = settings or OnboardingSettings.load_or_exit()

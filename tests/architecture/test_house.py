@@ -14,8 +14,11 @@ from tests.conftest import SERVICES
 ROOT = Path(__file__).resolve().parents[2]
 
 LIBS = {
-    "audit", "commands", "database", "lists", "prepared", "service", "settings",
+    "audit", "commands.doctor", "commands.secrets", "database", "doctor.findings", "doctor.reading", "doctor.rows",
+    "doctor.stores", "lists", "prepared", "service", "settings",
     "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
+    "guard.secrets.fingerprints", "guard.secrets.fresh", "guard.secrets.peers", "guard.secrets.rotation",
+    "guard.secrets.sealed", "guard.secrets.status", "guard.secrets.strength",
     "messaging.broker", "messaging.desk", "messaging.events", "messaging.inbox", "messaging.outbox",
     "messaging.relay", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.requests", "observe.worker_health",

@@ -1,5 +1,6 @@
 """An operator at a shell: `kubectl` and `curl` as the runbook writes them, against a running suite."""
 
+import json
 import os
 import re
 import shlex
@@ -28,6 +29,10 @@ from tests.runbook.commands import ask
 secrets = {{}}
 if os.path.exists(os.environ["SECRETS"]):
     secrets = json.load(open(os.environ["SECRETS"]))
+from tests.runbook.cluster import answer
+code = answer(arguments, secrets)
+if code is not None:
+    sys.exit(code)
 if arguments[:3] == ["patch", "secret", "id-service-secrets"]:
     patch = next(word.removeprefix("-p=") for word in arguments if word.startswith("-p="))
     for change in json.loads(patch):
@@ -36,7 +41,7 @@ if arguments[:3] == ["patch", "secret", "id-service-secrets"]:
     json.dump(secrets, open(os.environ["SECRETS"], "w"))
     sys.exit()
 where = next(word for word in arguments if word.startswith("deployment/id-"))
-service = where.removeprefix("deployment/id-")
+service = where.removeprefix("deployment/id-").removesuffix("-worker")
 assert service in ("account", "onboarding", "oidc", "notification"), where
 if arguments[0] == "exec":
     command = arguments[arguments.index("--") + 1:]
@@ -196,6 +201,27 @@ class Operator:
             f"services.{service}",
         ]
         return self.run(shlex.join(["kubectl", "exec", *words, *arguments]), {})
+
+    # The cluster's secret, as patches have made it; what none has touched is as the suite has it.
+
+    def kept(self, setting: str) -> str:
+        """What the running suite has."""
+        lines = (self.house.folder / "environment").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)[setting]
+
+    def read_secrets(self) -> dict[str, str]:
+        found: dict[str, str] = json.loads((self.bin / "secrets.json").read_text())
+        return found
+
+    def write_secrets(self, secrets: Mapping[str, str]) -> None:
+        (self.bin / "secrets.json").write_text(json.dumps(dict(secrets)))
+
+    def sql(self, text: str) -> str:
+        """As the database's administrator."""
+        words = ["exec", "-i", "postgres-0", "-n", "updspace-id", "--", "psql", "-U", "postgres", "-c", text]
+        done = self.run(shlex.join(["kubectl", *words]), {})
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def break_github(self) -> None:
         """GitHub has failed five times in a row, for a process that logs where the suite's web process does."""

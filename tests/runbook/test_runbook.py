@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,26 +9,11 @@ import requests
 from prometheus_client import generate_latest
 
 from libs.observe.metrics import Metrics
+from tests.runbook.about_secrets import ABOUT_SECRETS
 from tests.runbook.conftest import MEMBER, Operator, is_signed_in
 from tests.runbook.document import Block, blocks
+from tests.runbook.expected import Expected
 from tests.running import wait_until
-
-Before = Callable[[Operator], Mapping[str, str] | None]
-"""What has to be so before the block runs; returns the variables that its reader has set."""
-
-
-def nothing(operator: Operator) -> None:
-    """Nothing special."""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a block prints (regular expressions, each found), and what is so afterwards."""
-
-    says: tuple[str, ...]
-    before: Before = nothing
-    after: Callable[[Operator, str], Any] = lambda operator, said: None
-
 
 # -- what has to be so, and what is so afterwards --------------------------------------------------------------
 
@@ -266,6 +249,7 @@ EXPECTED = {
         are_gone,
     ),
     "Signing keys in the hands of others / 2": Expected((r"is retired",), a_key_that_verifies),
+    "Client secrets / 1": Expected((r"^client_secret: \S{43}$", r"^secrets: since"), a_client),
     "Clear expired sessions / 1": Expected((r"Deleted \d+ session\(s\)\.",)),
     "Appendix: useful commands / 1": Expected((r'^\{.*"service": "account"',)),
     "Appendix: useful commands / 2": Expected((r'"path": "/login", "status": 200',), a_request),
@@ -275,6 +259,7 @@ EXPECTED = {
         (rf"{MEMBER} +\| Uma Example", r"admin@people\.test"), Operator.member
     ),
     "Appendix: useful commands / 6": Expected((r"^id_auth_login_attempts_total \d",)),
+    **ABOUT_SECRETS,
 }
 
 BASH = [block for block in blocks() if block.language == "bash"]

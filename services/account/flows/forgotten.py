@@ -59,7 +59,7 @@ def ask_for_reset(*, email: str, locale: str) -> None:
     if not is_address(email):
         raise NoAddress(errors={"email": gettext("This does not look like an e-mail address.")})
     request_id = uuid7()
-    sealed = parts_of(current_app).data_keys.seal(email.encode(), _place(request_id))
+    sealed = parts_of(current_app).data_keys.seal(email.encode(), email_place(request_id))
     with db.transaction() as session:
         session.add(PasswordRequest(id=request_id, sealed_email=sealed, locale=locale))
         db.after_commit(lambda: tasks.send("answer_password_requests"))
@@ -104,7 +104,7 @@ def _answer(session: DatabaseSession, request: PasswordRequest) -> None:
     session.delete(request)
     session.flush()
     try:
-        sealed = parts_of(current_app).data_keys.open(request.sealed_email, _place(request.id))
+        sealed = parts_of(current_app).data_keys.open(request.sealed_email, email_place(request.id))
     except CannotOpen:
         log.error("password_request_unreadable")  # its key is gone for good
         return
@@ -138,7 +138,8 @@ def _mail(session: DatabaseSession, user: User) -> str:
     return "mailed"
 
 
-def _place(request_id: uuid.UUID) -> str:
+def email_place(request_id: uuid.UUID) -> str:
+    """Where an address belongs, for the key ring."""
     return f"password_requests.email:{request_id}"
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import CIDR, INET
 from sqlalchemy.orm import Session as DatabaseSession
 
 from libs.database import first_uuid7
-from libs.guard.ratelimit import hashed_user
+from libs.guard.ratelimit import hashed_user, hashes_of_user
 from libs.lists import Filter, Page, read_page
 from libs.observe.logs import correlation_id, get_logger
 from libs.observe.metrics import LOGIN_REASONS
@@ -144,8 +144,8 @@ def _sources(wanted: Wanted, whose: User | None) -> list[sa.ColumnElement[bool]]
     if wanted.sub is not None:
         return mine or [sa.false()]
     if wanted.email is not None:
-        typed = hashed_user(parts_of(current_app).settings, normalise_email(wanted.email))
-        return [*mine, LoginEvent.typed_hash == typed]
+        hashes = hashes_of_user(parts_of(current_app).settings, normalise_email(wanted.email))
+        return [*mine, *(LoginEvent.typed_hash == typed for typed in hashes)]
     if wanted.network is not None and _is_one_address(wanted.network):
         return [LoginEvent.ip == _address(wanted.network)]
     if wanted.reason is not None:

@@ -102,7 +102,7 @@ def check(*, attempt_id: uuid.UUID | None, code: str, visitor: Visitor) -> SignI
     if counted is None:
         raise AttemptEnded
     digest, guesses = counted
-    if hmac.compare_digest(digest or "", _digest(attempt.id, typed)):
+    if any(hmac.compare_digest(digest or "", mine) for mine in _digests(attempt.id, typed)):
         return attempt
     count_attempt()
     record_failure("bad_second_factor", method=NEEDS, visitor=visitor, user_id=attempt.user_id)
@@ -131,7 +131,7 @@ def _mail(session: DatabaseSession, attempt_id: uuid.UUID | None, user: User, vi
     expires_at = session.execute(
         sa.update(SignInAttempt)
         .where(*is_open(attempt_id, NEEDS))
-        .values(mail_code_digest=_digest(attempt_id, code))
+        .values(mail_code_digest=_digests(attempt_id, code)[0])
         .returning(SignInAttempt.expires_at)
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
@@ -147,10 +147,11 @@ def _mail(session: DatabaseSession, attempt_id: uuid.UUID | None, user: User, vi
     )
 
 
-def _digest(attempt_id: uuid.UUID | None, code: str) -> str:
-    """Keyed, since eight digits are few: a stolen table tells no code."""
-    key = derive(parts_of(current_app).settings.SECRET_KEY, "mail-code")
-    return hmac.new(key, f"{attempt_id}:{code}".encode(), hashlib.sha256).hexdigest()
+def _digests(attempt_id: uuid.UUID | None, code: str) -> list[str]:
+    """Under SECRET_KEY, then its fallbacks. Keyed, since eight digits are few: a stolen table tells no code."""
+    settings = parts_of(current_app).settings
+    keys = [derive(key, "mail-code") for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    return [hmac.new(key, f"{attempt_id}:{code}".encode(), hashlib.sha256).hexdigest() for key in keys]
 
 
 def _hint(email: str) -> str:

@@ -70,7 +70,7 @@ def set_up_totp(*, sub: str) -> None:
         user = lock_user(session, sub=sub)
         _delete_pending(session, user.id)
         new_id = uuid7()
-        sealed = parts_of(current_app).data_keys.seal(pyotp.random_base32().encode(), _place(new_id))
+        sealed = parts_of(current_app).data_keys.seal(pyotp.random_base32().encode(), seed_place(new_id))
         session.add(TOTPCredential(id=new_id, user_id=user.id, seed_sealed=sealed))
 
 
@@ -221,8 +221,9 @@ def _is_pending() -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _seed_of(credential: TOTPCredential) -> str:
-    return parts_of(current_app).data_keys.open(credential.seed_sealed, _place(credential.id)).decode()
+    return parts_of(current_app).data_keys.open(credential.seed_sealed, seed_place(credential.id)).decode()
 
 
-def _place(credential_id: uuid.UUID) -> str:
+def seed_place(credential_id: uuid.UUID) -> str:
+    """Where a seed belongs, for the key ring."""
     return f"totp_credentials.seed:{credential_id}"

@@ -74,7 +74,7 @@ def keep(mail: Mail, *, message_id: uuid.UUID, recipient: str) -> None:
                 id=entry_id,
                 message_id=message_id,
                 recipient=recipient,
-                sealed_content=parts_of(current_app).data_keys.seal(content, _place(entry_id)),
+                sealed_content=parts_of(current_app).data_keys.seal(content, content_place(entry_id)),
                 sent_at=utcnow(),
             )
             .on_conflict_do_nothing(index_elements=[MailboxEntry.message_id])
@@ -111,11 +111,12 @@ def _opened(entries: Sequence[MailboxEntry]) -> list[KeptMail]:
             id=entry.id,
             to=entry.recipient,
             sent_at=entry.sent_at,
-            **json.loads(keys.open(entry.sealed_content, _place(entry.id))),
+            **json.loads(keys.open(entry.sealed_content, content_place(entry.id))),
         )
         for entry in entries
     ]
 
 
-def _place(entry_id: uuid.UUID) -> str:
+def content_place(entry_id: uuid.UUID) -> str:
+    """Where a mail belongs, for the key ring."""
     return f"mailbox.content:{entry_id}"

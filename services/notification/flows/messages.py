@@ -77,7 +77,7 @@ def request_mail(
     parts = parts_of(current_app)
     letter_of(template).read(context, public_url=parts.settings.PUBLIC_URL)
     message_id = uuid7()
-    sealed = parts.data_keys.seal(json.dumps(dict(context)).encode(), _place(message_id))
+    sealed = parts.data_keys.seal(json.dumps(dict(context)).encode(), context_place(message_id))
     now = utcnow()
     with db.transaction() as session:
         added = session.execute(
@@ -111,7 +111,9 @@ def request_mail(
 
 def read_context(message_id: uuid.UUID, sealed: str) -> dict[str, Any]:
     """The context of a message. Raises CannotOpen."""
-    content: dict[str, Any] = json.loads(parts_of(current_app).data_keys.open(sealed, _place(message_id)))
+    content: dict[str, Any] = json.loads(
+        parts_of(current_app).data_keys.open(sealed, context_place(message_id))
+    )
     return content
 
 
@@ -196,7 +198,8 @@ def count(*states: str) -> int:
     ).scalar_one()
 
 
-def _place(message_id: uuid.UUID) -> str:
+def context_place(message_id: uuid.UUID) -> str:
+    """Where a context belongs, for the key ring."""
     return f"messages.context:{message_id}"
 
 

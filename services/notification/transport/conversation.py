@@ -23,7 +23,7 @@ _AT_LINE_START = re.compile(rb"^\.", re.MULTILINE)
 connections = Connections()
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """The server answered, and the answer is about us or this moment, not about the message."""
 
 
@@ -55,13 +55,13 @@ def _converse(connection: Connection, envelope: Envelope, *, sender: str) -> Out
     is_new, is_good = connection.mails == 0, False
     try:
         if is_new:
-            _greet(connection)
+            greet(connection)
         connection.mails += 1
         outcome = _transfer(connection, envelope, sender=sender)
         # What was begun must not lie in the way of the next mail.
         is_good = outcome.result == "sent" or (not connection.is_spoiled and _is_reset(connection.smtp))
         return outcome
-    except (_Unusable, OSError, smtplib.SMTPException) as error:
+    except (Unusable, OSError, smtplib.SMTPException) as error:
         if not is_new and not connection.has_content:
             raise _Stale from error
         return Outcome("unreachable", _words(error, connection))
@@ -72,13 +72,14 @@ def _converse(connection: Connection, envelope: Envelope, *, sender: str) -> Out
             connections.drop(connection)
 
 
-def _greet(connection: Connection) -> None:
+def greet(connection: Connection) -> None:
+    """From the connection to the sign-in; raises where the server does not take us."""
     server, smtp = connection.server, connection.smtp
     # Certificates are checked against the name that smtplib finds here; its constructor would connect at once.
     smtp._host = server.host  # type: ignore[attr-defined]
     code, text = smtp.connect(server.host, server.port)
     if code != 220:
-        raise _Unusable(said(code, text))
+        raise Unusable(said(code, text))
     if server.scheme == "smtp+starttls":
         smtp.starttls(context=ssl.create_default_context())
     smtp.ehlo_or_helo_if_needed()
@@ -108,19 +109,19 @@ def _transfer(connection: Connection, envelope: Envelope, *, sender: str) -> Out
     if mail == TOO_LARGE:
         return Outcome("unwritable", said(mail, mail_words))
     if mail != 250:
-        raise _Unusable(said(mail, mail_words))
+        raise Unusable(said(mail, mail_words))
     if rcpt not in (250, 251):
         return to_recipient(rcpt, rcpt_words)
     if data != GO_AHEAD:
         if not 400 <= data < 600:
             # A yes to something else: its answers and our questions are apart.
-            raise _Unusable(said(data, data_words))
+            raise Unusable(said(data, data_words))
         return to_content(data, data_words)
     connection.has_content, connection.is_spoiled = True, False
     smtp.send(_AT_LINE_START.sub(b"..", envelope.content) + b".\r\n")
     code, text = smtp.getreply()
     if code == NOT_AVAILABLE:
-        raise _Unusable(said(code, text))
+        raise Unusable(said(code, text))
     return to_content(code, text)
 
 
@@ -138,7 +139,7 @@ def _ask(smtp: smtplib.SMTP, *commands: str) -> list[tuple[int, bytes]]:
             smtp.putcmd(command)
         code, text = smtp.getreply()
         if code == NOT_AVAILABLE:
-            raise _Unusable(said(code, text))
+            raise Unusable(said(code, text))
         answers.append((code, text))
         if not goes_at_once and not 200 <= code < 400:
             break
@@ -167,5 +168,5 @@ def _words(error: Exception, connection: Connection) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or type(error).__name__}."
     return (
-        str(error) if isinstance(error, _Unusable) else f"The server cannot be used: {type(error).__name__}."
+        str(error) if isinstance(error, Unusable) else f"The server cannot be used: {type(error).__name__}."
     )

@@ -16,7 +16,6 @@ from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.models import IssuerSecret
 
 NAME = "pairwise"
-_PLACE = f"issuer_secrets.value_sealed:{NAME}"
 _known: bytes | None = None
 
 
@@ -40,6 +39,11 @@ def session_id_for(client: RegisteredClient, sid: str) -> str:
     return str(uuid.UUID(int=value))
 
 
+def place(name: str) -> str:
+    """Where a secret belongs, for the key ring."""
+    return f"issuer_secrets.value_sealed:{name}"
+
+
 def _secret() -> bytes:
     """Made once for ever: what clients have stored hangs on it. Read once a process."""
     global _known
@@ -48,12 +52,12 @@ def _secret() -> bytes:
         look = sa.select(IssuerSecret.value_sealed).where(IssuerSecret.name == NAME)
         row = db.fetch_one(look)
         if row is None:
-            sealed = data_keys.seal(secrets.token_bytes(32), _PLACE)
+            sealed = data_keys.seal(secrets.token_bytes(32), place(NAME))
             with db.transaction() as session:
                 session.execute(
                     insert(IssuerSecret).values(name=NAME, value_sealed=sealed).on_conflict_do_nothing()
                 )
             row = db.fetch_one(look)
         assert row is not None
-        _known = data_keys.open(row.value_sealed, _PLACE)
+        _known = data_keys.open(row.value_sealed, place(NAME))
     return _known

@@ -126,7 +126,7 @@ def begin_visit(*, provider: str, visitor: Visitor, continue_to: str, sub: str |
     except (ProviderAway, ProviderError) as error:
         raise _unavailable(there, error, visitor=visitor, is_sign_in=sub is None) from error
     sealed = parts_of(current_app).data_keys.seal(
-        json.dumps({"verifier": verifier, "nonce": nonce}).encode(), f"provider_visits.secrets:{visit_id}"
+        json.dumps({"verifier": verifier, "nonce": nonce}).encode(), secrets_place(visit_id)
     )
     whose = sa.select(User.id).where(User.sub == sub).scalar_subquery() if sub is not None else None
     with db.single_statements() as session:
@@ -173,7 +173,7 @@ def come_back(*, visit_id: uuid.UUID | None, provider: str, state: str, visitor:
             count_attempt()
             record_failure("expired", method=there.name, visitor=visitor)
         raise VisitEnded
-    opened = parts_of(current_app).data_keys.open(row.secrets_sealed, f"provider_visits.secrets:{visit_id}")
+    opened = parts_of(current_app).data_keys.open(row.secrets_sealed, secrets_place(visit_id))
     return Visit(
         purpose=row.purpose,
         user_id=row.user_id,
@@ -215,6 +215,11 @@ def _get_provider(name: str) -> Provider:
     if found is None:
         raise UnknownProvider
     return found
+
+
+def secrets_place(visit_id: uuid.UUID | None) -> str:
+    """Where a visit's secrets belong, for the key ring."""
+    return f"provider_visits.secrets:{visit_id}"
 
 
 def _redirect_uri(provider: Provider) -> str:

@@ -55,12 +55,12 @@ def seal(material: Material, key_id: uuid.UUID, data_keys: KeyRing) -> str | Non
     """The private half as the row of this id keeps it."""
     if material.private_pem is None:
         return None
-    return data_keys.seal(material.private_pem, _place(key_id))
+    return data_keys.seal(material.private_pem, place(key_id))
 
 
 def open_private_key(row: Any, data_keys: KeyRing) -> bytes:
     """The private half of a row, PKCS #8 PEM. Raises CannotOpen."""
-    return data_keys.open(row.private_key_sealed, _place(row.id))
+    return data_keys.open(row.private_key_sealed, place(row.id))
 
 
 def parse(alg: str, data: bytes | dict[str, Any]) -> RSAKey | ECKey | OKPKey:
@@ -84,7 +84,8 @@ def _material(
     return Material(kid=kid, alg=alg, public_jwk=public_jwk, thumbprint=thumbprint, private_pem=private_pem)
 
 
-def _place(key_id: Any) -> str:
+def place(key_id: Any) -> str:
+    """Where a private half belongs, for the key ring."""
     return f"signing_keys.private_key_sealed:{key_id}"
 
 

@@ -70,7 +70,7 @@ def command(function: Function) -> Function:
     def run(*args: Any, **kwargs: Any) -> Any:
         from libs.service import parts_of
 
-        _keep_logs_apart()
+        keep_logs_apart()
         set_service(parts_of(current_app).name)
         set_correlation_id(None)
         set_actor(f"command:{_operator()}")
@@ -103,7 +103,7 @@ def command(function: Function) -> Function:
     return run  # type: ignore[return-value]
 
 
-def _keep_logs_apart() -> None:
+def keep_logs_apart() -> None:
     """What a command says goes to stdout, where programs read it as JSON; what the flows log goes to stderr."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
@@ -190,7 +190,9 @@ def wait_for_events(*, quiet: bool = False) -> int:
 
 
 def standard_commands() -> Iterable[click.Command]:
-    return (_events(), _audit(), _breakers(), _health, _dbcheck, _dbshell)
+    from libs.commands.secrets import secrets_group
+
+    return (_events(), _audit(), _breakers(), _health, _dbcheck, _dbshell, secrets_group())
 
 
 def _events() -> AppGroup:
