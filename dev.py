@@ -362,10 +362,10 @@ def lock(*arguments: str) -> int:
         "pyproject.toml",
     ]
     outputs: dict[str, tuple[str, ...]]
-    outputs = {f"services/{name}/requirements.txt": (name,) for name in SERVICES}
-    outputs["gateway/requirements.txt"] = ("gateway",)
-    outputs[RUN_LOCK] = (*SERVICES, "gateway", "run")
-    outputs[TESTS_LOCK] = (*SERVICES, "gateway", "run", "tests")
+    outputs = {f"services/{name}/requirements.txt": (name, "tracing") for name in SERVICES}
+    outputs["gateway/requirements.txt"] = ("gateway", "tracing")
+    outputs[RUN_LOCK] = (*SERVICES, "gateway", "tracing", "run")
+    outputs[TESTS_LOCK] = (*SERVICES, "gateway", "tracing", "run", "tests")
     with tempfile.TemporaryDirectory() as scratch:
         together = Path(scratch, "together.txt")
         if (ROOT / TESTS_LOCK).exists() and "--upgrade" not in arguments:

@@ -1,5 +1,8 @@
 """The gateway's own app: landing page, /admin, assets and health for the whole suite. It stores nothing."""
 
+import libs  # noqa: F401  the first of all: it decides what redis-py brings along
+
+# isort: split
 import json
 import mimetypes
 from collections.abc import Callable, Iterable, Mapping

@@ -1,6 +1,6 @@
 """The front door of the all-in-one: hands a request to the owner of its path, by nginx's own rules."""
 
-import uuid
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -28,7 +28,7 @@ class FrontDoor:
         for header in STRIPPED:
             environ.pop(header, None)
         # Set here whatever came from outside: this door is where an id begins.
-        request_id = environ["HTTP_X_REQUEST_ID"] = uuid.uuid4().hex
+        request_id = environ["HTTP_X_REQUEST_ID"] = secrets.token_hex(16)
         start_response = _naming(request_id, start_response)
         target = _target_of(environ)
         host = routes.host_of(environ.get("HTTP_HOST", ""))

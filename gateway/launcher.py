@@ -140,6 +140,7 @@ class Launcher:
         for name, value in values.items():
             if not os.environ.get(name):
                 os.environ[name] = value
+        os.environ.setdefault("OTEL_SERVICE_NAME", "id-all-in-one")
         # Before prometheus_client is imported: it chooses its way of counting then.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.data.empty_folder("metrics"))
         self.data.announce(values)

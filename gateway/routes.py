@@ -95,8 +95,11 @@ def is_odd(target: str) -> bool:
 # What services or their libraries could believe. Set by the gateway or absent, whatever came from outside;
 # spellings with an underscore never pass: nginx and gunicorn drop them.
 STRIPPED_HEADERS = (
+    "Baggage",
     "Forwarded",
     "Proxy",
+    "Traceparent",
+    "Tracestate",
     "X-Forwarded-Host",
     "X-Forwarded-Port",
     "X-Forwarded-Prefix",

@@ -18,7 +18,9 @@ from gateway.settings import GatewaySettings
 
 # Here and not where they are used: Celery has the working folder on its path only while it imports this module.
 from libs.messaging.worker import bare_celery
-from libs.observe.logs import configure_logs
+from libs.observe.logs import configure_logs, get_logger
+
+log = get_logger("beat")
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,15 @@ def create_beat() -> Celery:
     configure_logs(settings, service="beat")
     celery = bare_celery(settings, name="beat")
     celery.conf.update(beat_schedule=beat_entries(), beat_scheduler=ConsiderateScheduler)
+    ordinary = celery.Beat
+    # Its banner is no record of the log's, whatever the command line says.
+    celery.Beat = lambda **options: ordinary(**{**options, "quiet": True})
     port = int(os.environ.get("WORKER_PORT") or 0)
-    if port:
 
-        @beat_init.connect(weak=False)
-        def _answer_on_port(**_: Any) -> None:
+    @beat_init.connect(weak=False)
+    def _begin(**_: Any) -> None:
+        log.info("beat_started", entries=len(SCHEDULE))
+        if port:
             from libs.observe.worker_health import serve
 
             serve((), port)

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
 from urllib.parse import urlsplit
 
 from gateway.certificate import ensure_certificate
@@ -297,16 +296,19 @@ def prepare() -> None:
     print("created" if created else "known")
 
 
-_reserved: list[IO[str]] = []
-
-
 def _reserve(offset: int) -> bool:
+    """Lock a file of this offset until the process ends."""
     try:
-        file = open(Path(tempfile.gettempdir()) / f"updspace-id-suite-{offset}.lock", "a")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = os.open(
+            Path(tempfile.gettempdir()) / f"updspace-id-suite-{offset}.lock", os.O_RDWR | os.O_CREAT, 0o600
+        )
     except OSError:
         return False
-    _reserved.append(file)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
     return True
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import result_tuple
 
+from libs.observe import tracing
+
 Convert = Callable[[Any], Any]
 _NUMBERS = itertools.count(1)
 
@@ -34,6 +36,13 @@ class Prepared:
         if compiled is None:
             compiled = self._compiled = _compile(self.statement, engine.dialect, parameters)
         values = compiled.values(parameters)
+        # SQLAlchemy, which traces its own statements, hears nothing of these.
+        with tracing.span(
+            compiled.text.partition(" ")[0], **{"db.system": "postgresql", "db.statement": compiled.text}
+        ):
+            return compiled.read(self._fetch(engine, compiled, values))
+
+    def _fetch(self, engine: sa.Engine, compiled: "_Compiled", values: Mapping[str, Any]) -> list[Any]:
         try:
             pooled: Any = engine.raw_connection()
         except engine.dialect.loaded_dbapi.Error as error:
@@ -47,7 +56,7 @@ class Prepared:
                 self._execute_on_server(pooled, cursor, compiled, values)
             else:
                 cursor.execute(compiled.text, values)
-            found = cursor.fetchall()
+            found: list[Any] = cursor.fetchall()
         except BaseException as error:
             # SQLAlchemy's own: names the error, and lets go of connections that are broken.
             connection = sa.Connection(engine, connection=pooled)
@@ -56,7 +65,7 @@ class Prepared:
             if not driver.closed:
                 driver.autocommit = False
             pooled.close()
-        return compiled.read(found)
+        return found
 
     def _execute_on_server(
         self, pooled: Any, cursor: Any, compiled: "_Compiled", values: Mapping[str, Any]

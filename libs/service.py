@@ -21,6 +21,7 @@ from libs.messaging.events import Event
 from libs.messaging.inbox import Handler, Inbox
 from libs.messaging.outbox import Outbox
 from libs.messaging.worker import Tasks, bare_celery, declare_event_tasks
+from libs.observe import tracing
 from libs.observe.health import Check, Probe, init_health, standard_checks
 from libs.observe.logs import configure_logs
 from libs.observe.metrics import GaugeSamples, Metrics, init_metrics
@@ -125,6 +126,8 @@ def create_service(
     """
     app = App(import_name, static_folder=None)
     configure_logs(settings, service=name)
+    tracing.start(settings, service=name)
+    tracing.trace_app(app)
     _configure(app, settings)
     parts = Parts(
         name=name,

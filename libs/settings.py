@@ -52,6 +52,8 @@ class Settings:
     """DEBUG, INFO, WARNING or ERROR."""
     LOG_FORMAT: str = "json"
     """json (a record per line) or console (for people)."""
+    OTEL_EXPORTER_OTLP_ENDPOINT: str = ""
+    """Where traces go, by OTLP over HTTP: an address without /v1/traces. Unset: nothing is traced."""
     SESSION_IDLE_LIFETIME: timedelta = timedelta(days=14)
     """How long a sign-in session lives without being used, seconds; the life of its fast copy."""
     ACCESS_TOKEN_LIFETIME: timedelta = timedelta(minutes=10)
@@ -122,6 +124,7 @@ class Settings:
             raise SettingsError("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
         if self.LOG_FORMAT not in ("json", "console"):
             raise SettingsError("LOG_FORMAT must be json or console.")
+        self._check_traces()
         self._check_outbound()
 
     def _check_secrets(self) -> None:
@@ -160,6 +163,19 @@ class Settings:
         for name in self.secret_names():
             if not name.endswith("_URL"):
                 yield from strength.held_by(name, getattr(self, name))
+
+    def _check_traces(self) -> None:
+        if not self.OTEL_EXPORTER_OTLP_ENDPOINT:
+            return
+        url = urlsplit(self.OTEL_EXPORTER_OTLP_ENDPOINT)
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise SettingsError(
+                "OTEL_EXPORTER_OTLP_ENDPOINT must be the http:// or https:// address of a collector."
+            )
+        if url.username or url.password:
+            raise SettingsError(
+                "OTEL_EXPORTER_OTLP_ENDPOINT must hold no password: OTEL_EXPORTER_OTLP_HEADERS is for it."
+            )
 
     def _check_outbound(self) -> None:
         for host in self.OUTBOUND_ALLOWED_HOSTS:

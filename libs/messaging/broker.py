@@ -12,7 +12,8 @@ from typing import Any
 import redis
 from celery import Celery
 
-from libs.observe.logs import get_logger
+from libs.observe import tracing
+from libs.observe.logs import correlation_id, get_logger
 
 log = get_logger("libs.broker")
 
@@ -23,6 +24,8 @@ MOST_TASKS = 10_000
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
 """How long a broker that was away or full is left alone: this, doubling, up to that."""
+NUMBER = "correlation_id_of_request"
+"""The header by which a task knows the number of the request that it is about."""
 OUTAGE_FORGOTTEN_S = 60.0
 """When nobody has wanted anything of a broker for so long, its next failure is a new outage."""
 
@@ -55,16 +58,26 @@ class Broker:
         queue: str,
         headers: Mapping[str, Any] | None = None,
         most: int | None = None,
+        number: str | None = None,
     ) -> None:
-        """Queue a task by its name. Raises BrokerAway; QueueFull where `most` messages wait already."""
+        """Queue a task by its name. Raises BrokerAway; QueueFull where `most` messages wait already.
+
+        `number` is the request's that it is about, where that is not the one under way.
+        """
         if most is not None and self.room([queue], most=most)[queue] == 0:
             raise QueueFull(queue)
-        self._try(
-            lambda: self._sender.send_task(
-                task, args=args, queue=queue, retry=False, ignore_result=True, headers=dict(headers or {})
-            ),
-            is_sending=True,
-        )
+        with tracing.sending(f"apply_async/{task}", number=number, **{"celery.task_name": task}) as of_trace:
+            self._try(
+                lambda: self._sender.send_task(
+                    task,
+                    args=args,
+                    queue=queue,
+                    retry=False,
+                    ignore_result=True,
+                    headers={NUMBER: number or correlation_id(), **(headers or {}), **of_trace},
+                ),
+                is_sending=True,
+            )
 
     def room(self, queues: Iterable[str], *, most: int = MOST_QUEUED) -> dict[str, int]:
         """How many messages each queue still takes. Raises BrokerAway."""

@@ -180,6 +180,7 @@ class Relay:
             [envelope],
             queue=subscriber,
             headers={REPEATED: row["attempts"] > 0},
+            number=row["correlation_id"],
         )
 
     def _note_sent(self, rows: list[Any], now: datetime) -> None:

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
+from celery.apps import worker as celery_worker
 from celery.signals import setup_logging, task_postrun, task_prerun
 from flask import Flask
 from kombu import Queue
 
 from libs.audit import acting_as
-from libs.messaging.broker import MOST_TASKS, Broker, BrokerAway, QueueFull
+from libs.messaging.broker import MOST_TASKS, NUMBER, Broker, BrokerAway, QueueFull
 from libs.messaging.relay import REPEATED
-from libs.observe.logs import correlation_id, get_logger, set_correlation_id, set_service
+from libs.observe import tracing
+from libs.observe.logs import get_logger, set_correlation_id, set_service
 from libs.observe.worker_health import accompany_worker
 from libs.settings import Settings
 
@@ -50,7 +52,6 @@ class Tasks:
                 f"{self.service}.{name}",
                 list(args),
                 queue=self.service,
-                headers={"correlation_id_of_request": correlation_id()},
                 most=MOST_TASKS,
             )
         except (BrokerAway, QueueFull):
@@ -130,23 +131,30 @@ def create_worker(*flask_apps: Flask) -> Celery:
 def _keep_to_itself(celery: Celery) -> None:
     """Workers have nothing to tell one another: looking for others costs each start a second, and the broker's room.
 
+    What they would print, a banner and a word on each signal, is no record of the log's.
     Only Celery's command line could say so otherwise, and each who writes one would have to remember.
     """
     ordinary = celery.Worker
+    alone = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True, "quiet": True}
 
     def worker(**options: Any) -> Any:
-        return ordinary(
-            **{**options, "without_mingle": True, "without_gossip": True, "without_heartbeat": True}
-        )
+        return ordinary(**{**options, **alone})
 
     celery.Worker = worker
+    celery_worker.safe_say = _say
+
+
+def _say(words: str, *_: Any) -> None:
+    """What Celery would print past every log when it is told to stop."""
+    log.info("celery_says", words=words.strip())
 
 
 def _in_context(flask_app: Flask, service: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         set_service(service)
-        set_correlation_id(_correlation_id_of(args))
+        number = set_correlation_id(_correlation_id_of(args))
+        tracing.note(service=service, correlation_id=number)
         with flask_app.app_context(), acting_as(f"task:{service}.{function.__name__}"):
             return function(*args, **kwargs)
 
@@ -157,7 +165,7 @@ def _correlation_id_of(args: tuple[Any, ...]) -> str | None:
     """An event brings its own; a task brings the one of the request that queued it."""
     if args and isinstance(args[0], dict) and "correlation_id" in args[0]:
         return args[0]["correlation_id"]
-    return _header("correlation_id_of_request")
+    return _header(NUMBER)
 
 
 def _header(name: str) -> Any:

@@ -1,16 +1,18 @@
 """Logs: one JSON record per event, with a correlation id, secrets redacted."""
 
+import contextlib
+import io
 import logging
 import re
 import secrets
 import sys
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -62,9 +64,29 @@ def set_correlation_id(value: str | None) -> str:
     return chosen
 
 
+@contextlib.contextmanager
+def numbered(value: str | None) -> Iterator[None]:
+    """For a while what happens here is about another request."""
+    token = _correlation_id.set(value)
+    try:
+        yield
+    finally:
+        _correlation_id.reset(token)
+
+
 def set_service(name: str) -> None:
     """Name the service that the log lines of this context belong to."""
     _service.set(name)
+
+
+def current_service() -> str:
+    """The service that the log lines of this context belong to."""
+    return _service.get() or _current.service
+
+
+def show_trace(current_ids: Callable[[], tuple[str, str] | None]) -> None:
+    """From here on records name the trace and the span under way, where there are any."""
+    _current.trace_ids = current_ids
 
 
 def redact(value: Any) -> Any:
@@ -136,11 +158,16 @@ class Frequent:
             lines.append(
                 f'{{{told}{self._middle}{datetime.now(UTC).isoformat()[:-6]}Z", '
                 f'"service": {_quoted(_service.get() or _current.service)}, '
-                f'"correlation_id": {_in_json(_correlation_id.get())}}}'
+                f'"correlation_id": {_in_json(_correlation_id.get())}{_trace_in_json()}}}'
             )
             if not self._waits or waiting is None:
                 handler.write_lines(lines)
                 lines.clear()
+
+
+def _trace_in_json() -> str:
+    ids = _current.trace_ids() if _current.trace_ids is not None else None
+    return "" if ids is None else f', "trace_id": "{ids[0]}", "span_id": "{ids[1]}"'
 
 
 def _in_json(value: str | float | None) -> str:
@@ -176,6 +203,7 @@ class _Current:
     is_console: bool = False
     handler: _Lines | None = None
     finish: tuple[Any, ...] = ()
+    trace_ids: Callable[[], tuple[str, str] | None] | None = None
 
 
 _current = _Current()
@@ -203,6 +231,8 @@ class _Logger:
 def _add_context(_logger: Any, _method: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     record.setdefault("service", _service.get() or _current.service)
     record["correlation_id"] = record.get("correlation_id") or _correlation_id.get()
+    if _current.trace_ids is not None and (ids := _current.trace_ids()) is not None:
+        record["trace_id"], record["span_id"] = ids
     return record
 
 
@@ -218,6 +248,13 @@ def _redact_trace(_logger: Any, _method: str, record: MutableMapping[str, Any]) 
     if "exception" in record:
         record["exception"] = redact(record["exception"])
     return record
+
+
+def _print_trace(stream: TextIO, told: Any) -> None:
+    """The same for people. structlog's own way to show an exception would print local variables too."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, told)
+    stream.write(redact(text.getvalue()))
 
 
 _CHAIN: tuple[Any, ...] = (
@@ -243,9 +280,8 @@ def configure_logs(settings: Settings, *, service: str) -> None:
     is_console = settings.LOG_FORMAT == "console"
     finish: tuple[Any, ...]
     if is_console:
-        # Its own way to show an exception prints local variables too.
-        plain = structlog.dev.plain_traceback
-        finish = (structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain),)
+        colors = sys.stdout.isatty()
+        finish = (structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_print_trace),)
     else:
         finish = (structlog.processors.format_exc_info, _redact_trace, structlog.processors.JSONRenderer())
     structlog.configure(
@@ -266,6 +302,7 @@ def configure_logs(settings: Settings, *, service: str) -> None:
     _current.finish = finish
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    logging.captureWarnings(True)
     root.setLevel(settings.LOG_LEVEL.upper())
     # Authlib prints whole tokens at DEBUG; urllib3 and the rest only say what our own records say better.
     for noisy in (

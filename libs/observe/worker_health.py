@@ -22,9 +22,11 @@ HEARTBEAT_LIFETIME_S = 30
 
 def accompany_worker(flask_apps: tuple[Flask, ...], port: int, host: str) -> None:
     """From the moment the worker is ready: a heartbeat per service, and the port where one is given."""
+    from libs.service import parts_of
 
     @worker_ready.connect(weak=False)
     def _start(**_: Any) -> None:
+        log.info("worker_ready", queues=",".join(parts_of(app).name for app in flask_apps))
         threading.Thread(target=_heartbeat, args=(flask_apps,), name="heartbeat", daemon=True).start()
         if port:
             serve(flask_apps, port, host)

@@ -15,6 +15,7 @@ class Worker(ThreadWorker):
 
     def init_process(self) -> None:
         wsgi.Response = Response  # there is no setting for it
+        Response.is_last = staticmethod(lambda: not self.alive)
         super().init_process()
 
     def get_thread_pool(self) -> "Threads":
@@ -79,6 +80,11 @@ class Response(wsgi.Response):
 
     sock: Any
     headers_sent: bool
+    is_last: Callable[[], bool] = staticmethod(lambda: False)
+
+    def should_close(self) -> bool:
+        """Also who was being answered when this process was told to end is told that its connection closes."""
+        return self.is_last() or bool(super().should_close())
 
     def write(self, arg: Any) -> None:
         if self.headers_sent:

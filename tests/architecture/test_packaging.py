@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-LOCKS = {f"services/{service}/requirements.txt": [service] for service in SERVICES} | {
-    "gateway/requirements.txt": ["gateway"],
-    "requirements-run.txt": [*SERVICES, "gateway", "run"],
+LOCKS = {f"services/{service}/requirements.txt": [service, "tracing"] for service in SERVICES} | {
+    "gateway/requirements.txt": ["gateway", "tracing"],
+    "requirements-run.txt": [*SERVICES, "gateway", "tracing", "run"],
     "tests/requirements.txt": list(EXTRAS),
 }
 COMPOSE_SECRETS = (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ def echo(owner: str) -> WSGIApp:
         seen = {
             "owner": owner,
             "address": environ["REMOTE_ADDR"],
+            "port": environ.get("REMOTE_PORT"),
             "method": environ["REQUEST_METHOD"],
             "path": environ["PATH_INFO"],
             "query": environ["QUERY_STRING"],
@@ -39,6 +41,18 @@ def echo(owner: str) -> WSGIApp:
             ],
         )
         return [text]
+
+    return app
+
+
+def slow() -> WSGIApp:
+    """For gunicorn: answers at once, but `/slow` after a second."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            time.sleep(1)
+        start_response("200 OK", [("Content-Length", "4")])
+        return [b"done"]
 
     return app
 

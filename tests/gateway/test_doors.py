@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,10 @@ from gateway import routes
 from gateway.servers import free_port
 from tests.gateway.doors import ROOT, Door, nginx
 
+NGINX_ALONE = pytest.mark.parametrize("door", ["nginx"], indirect=True)
+"""What only a server of its own can do: the all-in-one is reached by loopback alone."""
+PROMPT_S = 3.0
+"""Ten times what it takes."""
 REQUEST_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -108,6 +115,50 @@ def test_the_log_carries_the_path_and_the_id_but_no_query(door: Door):
     mine = [line for line in lines if line.get("correlation_id") == answer.headers["x-request-id"]]
     assert [(line["path"], line["status"]) for line in mine] == [("//odd-one", 400)]
     assert "a-secret-of-a-mail" not in door.log.read_text()
+
+
+def beginning_of(method: str, door: Door, *more: str) -> bytes:
+    lines = [f"{method} /login HTTP/1.1", f"Host: localhost:{door.port}", *more]
+    return "\r\n".join(lines).encode()
+
+
+@NGINX_ALONE
+def test_slow_bodies_and_headers_occupy_no_thread_of_a_service(door: Door) -> None:
+    """Ten of each, and a service has four threads."""
+    began = beginning_of("POST", door, "Content-Length: 1000", "", "a few")
+    unfinished = beginning_of("GET", door, "X-Unfinished: ")
+    with ExitStack() as stack:
+        for sent in [began, unfinished] * 10:
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", door.port)))
+            slow.sendall(sent)
+        time.sleep(0.2)
+        for _ in range(5):
+            asked = time.monotonic()
+            assert door.ask("/login", method="POST", body=b"a=b").status == 200
+            assert time.monotonic() - asked < PROMPT_S
+
+
+@NGINX_ALONE
+def test_somebody_who_reads_slowly_occupies_no_thread_of_a_service(door: Door) -> None:
+    with ExitStack() as stack:
+        for _ in range(10):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", door.port)))
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            slow.sendall(beginning_of("GET", door, *[f"X-{n}: {'x' * 1000}" for n in range(12)], "", ""))
+        asked = time.monotonic()
+        assert door.ask("/login").status == 200
+        assert time.monotonic() - asked < PROMPT_S
+
+
+@NGINX_ALONE
+def test_services_are_reached_over_connections_that_stay_open(door: Door) -> None:
+    ports = {door.ask("/login").seen["port"] for _ in range(5)}
+    assert len(ports) == 1
+
+
+def test_a_trace_that_somebody_else_began_is_not_gone_on_with(door: Door) -> None:
+    forged = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "tracestate": "a=b", "baggage": "c=d"}
+    assert not set(forged) & set(door.ask("/login", headers=forged).seen["headers"])
 
 
 def test_outside_development_there_is_no_demo_no_mailbox_and_one_name(environment: dict[str, str]):

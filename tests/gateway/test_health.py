@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -172,6 +173,20 @@ def test_slow_services_are_asked_side_by_side(suite: Callable[..., SuiteHealth])
     assert time.monotonic() - began < 1.4
     assert report["status"] == "healthy"
     assert all(row["latency_ms"] >= 600 for row in report["services"])
+
+
+def test_two_hundred_callers_at_once_ask_each_service_once(suite: Callable[..., SuiteHealth]):
+    asked: list[str] = []
+
+    def answer() -> dict[str, Any]:
+        asked.append("oidc")
+        return report_of("oidc")
+
+    health = suite(oidc=answer)
+    with ThreadPoolExecutor(200) as pool:
+        reports = list(pool.map(lambda _: health.report()["status"], range(200)))
+    assert set(reports) == {"healthy"}
+    assert len(asked) <= 10, "once a second, however many ask"
 
 
 def test_garbage_from_a_service_counts_as_no_answer(suite: Callable[..., SuiteHealth]):

@@ -1,12 +1,13 @@
 """Health, metrics, logs."""
 
 import contextvars
+import dataclasses
 import io
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -15,10 +16,11 @@ from flask import Flask
 
 from libs.observe import health
 from libs.observe.health import Component, Probe, health_report
-from libs.observe.logs import Frequent, get_logger, let_lines_wait, redact, write_waiting
+from libs.observe.logs import Frequent, configure_logs, get_logger, let_lines_wait, redact, write_waiting
 from libs.observe.metrics import Metrics, World, exposition
 from libs.service import parts_of
 from tests.libs import sample
+from tests.libs.sample import SampleSettings
 from tests.pages import Browser
 
 
@@ -305,3 +307,37 @@ def test_the_audit_says_who_did_what_without_secrets(sample_app: Flask) -> None:
         entry = parts_of(sample_app).audit.entries(target=f"note:{number}")[0]
     assert entry.action == "note.written"
     assert entry.after["token"] == "[redacted]"
+
+
+@pytest.fixture
+def console(sample_settings: SampleSettings, log_text: Callable[[], str]) -> Iterator[Callable[[], str]]:
+    """What a person reads who has asked for LOG_FORMAT=console."""
+    stream = io.StringIO()
+    configure_logs(dataclasses.replace(sample_settings, LOG_FORMAT="console"), service="notification")
+    [handler] = logging.getLogger().handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(stream)
+    yield stream.getvalue
+    configure_logs(sample_settings, service="notification")
+
+
+def test_for_people_records_are_lines_in_words_and_as_free_of_secrets(
+    sample_app: Flask, console: Callable[[], str]
+) -> None:
+    Browser(sample_app).get("/nowhere?token=heron-7", headers={"X-Request-ID": "an-id-of-some-length"})
+    Browser(sample_app).get("/crash?token=heron-7")
+    get_logger("notification.delivery").info("mail_sent", password="heron-7", recipient_count=2)
+    logging.getLogger("some.library").warning("its words, token=%s", "heron-7")
+    try:
+        raise ValueError("password=heron-7")
+    except ValueError:
+        logging.getLogger("some.library").exception("it failed")
+    said = console()
+    assert "heron-7" not in said
+    request = next(line for line in said.splitlines() if "an-id-of-some-length" in line)
+    assert not request.startswith("{")
+    for word in ("request", "method=GET", "path=/nowhere", "status=404", "service=notification"):
+        assert word in request
+    assert "mail_sent" in said and "recipient_count=2" in said
+    assert "ValueError: password=[redacted]" in said
+    assert "RuntimeError: hunter2 password=[redacted]" in said, "a text that looks like no secret stays"

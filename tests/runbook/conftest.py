@@ -40,9 +40,22 @@ if arguments[:3] == ["patch", "secret", "id-service-secrets"]:
         secrets[change["path"].removeprefix("/data/")] = base64.b64decode(change["value"]).decode()
     json.dump(secrets, open(os.environ["SECRETS"], "w"))
     sys.exit()
+if arguments[:2] == ["set", "env"]:
+    # A pod that starts so is ready when its health says so.
+    deployments = [word for word in arguments if word.startswith("deployment/id-")]
+    for word in arguments[2:]:
+        if "=" in word:
+            os.environ.update([word.split("=", 1)])
+        elif word.endswith("-"):
+            del os.environ[word[:-1]]
+    for service in [word.removeprefix("deployment/id-").removesuffix("-worker") for word in deployments]:
+        with open(os.devnull, "w") as nowhere:
+            code = ask(os.environ["COMMANDS"], ["--app", "services." + service, "health"], [0, nowhere.fileno(), 2])
+        print("deployment env updated" if not code else "not ready")
+    sys.exit()
 where = next(word for word in arguments if word.startswith("deployment/id-"))
 service = where.removeprefix("deployment/id-").removesuffix("-worker")
-assert service in ("account", "onboarding", "oidc", "notification"), where
+assert service in ("gateway", "account", "onboarding", "oidc", "notification"), where
 if arguments[0] == "exec":
     command = arguments[arguments.index("--") + 1:]
     assert command[:3] == ["flask", "--app", "services." + service], command
@@ -78,8 +91,12 @@ except urllib.error.HTTPError as error:  # curl prints what came, too
 
 JQ = f"""#!{sys.executable}
 import json, sys
-assert sys.argv[1:] == [".keys | length"], sys.argv
-print(len(json.load(sys.stdin)["keys"]))
+keys = json.load(sys.stdin)["keys"]
+if sys.argv[1:] == [".keys | length"]:
+    print(len(keys))
+else:
+    assert sys.argv[1:3] == ["-r", '.keys[] | "Kid: \\\\(.kid), Alg: \\\\(.alg)"'], sys.argv
+    print(*("Kid: " + key["kid"] + ", Alg: " + key["alg"] for key in keys), sep="\\n")
 """
 
 PROVIDER = {"GITHUB_CLIENT_ID": "runbook", "GITHUB_CLIENT_SECRET": "a-secret-of-github"}

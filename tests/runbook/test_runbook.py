@@ -100,6 +100,27 @@ def a_refused_request(operator: Operator) -> dict[str, str]:
     return {"REQUEST_ID": answer.headers["X-Request-ID"]}
 
 
+def a_refused_token(operator: Operator) -> dict[str, str]:
+    """Somebody's code that is none."""
+    client = a_client(operator)
+    answer = requests.post(
+        f"{operator.house.origin}/oauth2/token",
+        {
+            "grant_type": "authorization_code",
+            "code": "none",
+            "redirect_uri": "https://billing.example.com/callback",
+        },
+        auth=(client["CLIENT_ID"], client["CLIENT_SECRET"]),
+        timeout=30,
+    )
+    assert answer.status_code == 400, answer.text
+    return {"REQUEST_ID": answer.headers["X-Request-ID"]}
+
+
+def traced(operator: Operator) -> dict[str, str]:
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+
+
 def a_key_that_verifies(operator: Operator) -> dict[str, str]:
     listed = json.loads(operator.command("oidc", "keys", "list", "--json"))
     return {"KID": next(key["kid"] for key in listed if key["state"] in ("previous", "next"))}
@@ -217,6 +238,26 @@ EXPECTED = {
     "High authentication failure rate / 7": Expected(
         (r"resolve: [\d.]+ ms", r"query: [\d.]+ ms", r"Active connections: \d+ of \d+")
     ),
+    "OIDC token endpoint errors / 1": Expected(
+        (
+            r'"logger": "OIDC\.token"',
+            r'"event": "token_refused".*"error": "invalid_grant"|"error": "invalid_grant"',
+        ),
+        a_refused_token,
+    ),
+    "OIDC token endpoint errors / 2": Expected((r"^it was told: invalid_grant",), a_refused_token),
+    "OIDC token endpoint errors / 3": Expected((r"kid +\| alg +\| state", r"^Kid: \S+, Alg: RS256$")),
+    "OIDC token endpoint errors / 4": Expected((r"The secret is right\.", r"^Nothing is weak\."), a_client),
+    "Database connection issues / 1": Expected(
+        (r"authenticate: [\d.]+ ms", r"Active connections: \d+ of \d+", r"pool: Pool size")
+    ),
+    "Database connection issues / 2": Expected((r"datname +\| usename", r"id_account +\| \w+ .*active")),
+    "Database connection issues / 3": Expected((r"pid \| waits_for", r"\(0 rows\)")),
+    "Database connection issues / 4": Expected((r"pid \| pg_terminate_backend", r"\(0 rows\)")),
+    "Redis lost / 1": Expected((r"cache +\| healthy", r"No events\.|event_id")),
+    "Redis lost / 2": Expected(
+        (r"Limits are enhanced until 20", r"Ended [1-9]\d* session\(s\)"), signed_in, is_relaxed
+    ),
     "Circuit breaker open for OAuth provider / 1": Expected(
         (r"github_oauth +\| open +\| 5", r'"circuit breaker open"'), Operator.break_github
     ),
@@ -253,12 +294,17 @@ EXPECTED = {
     "Clear expired sessions / 1": Expected((r"Deleted \d+ session\(s\)\.",)),
     "Appendix: useful commands / 1": Expected((r'^\{.*"service": "account"',)),
     "Appendix: useful commands / 2": Expected((r'"path": "/login", "status": 200',), a_request),
-    "Appendix: useful commands / 3": Expected((r'"reason": "bad_password"',), failed_once),
-    "Appendix: useful commands / 4": Expected((r"created_at +\| actor +\| action",)),
-    "Appendix: useful commands / 5": Expected(
+    "Appendix: useful commands / 3": Expected(
+        (r'"path": "/login", "status": 200.*"correlation_id"',), a_request
+    ),
+    "Appendix: useful commands / 4": Expected((r"(deployment env updated\n){2}",)),
+    "Appendix: useful commands / 5": Expected((r"(deployment env updated\n){2}",), traced),
+    "Appendix: useful commands / 6": Expected((r'"reason": "bad_password"',), failed_once),
+    "Appendix: useful commands / 7": Expected((r"created_at +\| actor +\| action",)),
+    "Appendix: useful commands / 8": Expected(
         (rf"{MEMBER} +\| Uma Example", r"admin@people\.test"), Operator.member
     ),
-    "Appendix: useful commands / 6": Expected((r"^id_auth_login_attempts_total \d",)),
+    "Appendix: useful commands / 9": Expected((r"^id_auth_login_attempts_total \d",)),
     **ABOUT_SECRETS,
 }
 

@@ -7,13 +7,21 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gateway.suite import Ports, Suite
+from tests.collector import Collector
 from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, bare_environ, wait_for_reviewer
 from tests.suite.people import People
 
 
 @pytest.fixture(scope="session")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """PostgreSQL, Redis, nginx, and a web and a worker process per service."""
+def collector() -> Iterator[Collector]:
+    """Where the suite's traces go."""
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Suite]:
+    """PostgreSQL, Redis, nginx, and a web and a worker process per service; all of it traced."""
     if not (os.environ.get("NGINX") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")):
         assert not os.environ.get("REQUIRE_EVERYTHING"), "nginx is missing: apt-get install nginx"
         pytest.skip("not run: nginx is missing (apt-get install nginx)")
@@ -24,6 +32,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
         "OUTBOUND_ALLOWED_HOSTS": "localhost",
         "OUTBOUND_CA_BUNDLE": str(folder / "tls" / "certificate.pem"),
         "PUBLIC_URL": f"https://localhost:{ports.https}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "1000",
         "ADMIN_EMAIL": ADMIN_EMAIL,
         "ADMIN_PASSWORD": ADMIN_PASSWORD,
     }

@@ -220,3 +220,32 @@ def test_health_names_no_host_library_user_or_error(people: People):
 def _component(browser: HTTPBrowser, name: str) -> dict[str, str]:
     report = browser.get("/health").json()
     return next(row for row in report["components"] if row["name"] == name)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_postgresql_away_for_a_minute_while_everything_starts(
+    people: People, suite: Suite, whole_again: Callable[[], None]
+):
+    """Every process starts, says that it is not ready, and serves once it is there: nobody starts them again."""
+    member, server = people.member(), suite.data.postgres
+    assert server
+    server.stop()
+    programs = [name for name in suite.programs() if name != "nginx"]
+    for name in programs:
+        suite.stop_program(name)
+    for name in programs:
+        suite.start_program(name)
+    pids = {name: suite.pid(name) for name in programs}
+    browser, ended = people.browser(), time.monotonic() + 60
+    while time.monotonic() < ended:
+        for path, status in (("/healthz", 200), ("/readyz", 503), ("/robots.txt", 200)):
+            assert browser.get(path).status_code == status, path
+        page = browser.get("/login")
+        assert page.status_code == 200 or (page.status_code == 503 and page.headers["Retry-After"])
+        time.sleep(2)
+    server.start()
+    wait_until(lambda: browser.get("/health").json()["status"] == "healthy", 60)
+    assert {name: suite.pid(name) for name in programs} == pids
+    assert member.browser.get("/account", follow=True).status_code == 200
+    assert people.member().browser.get("/account").status_code == 200

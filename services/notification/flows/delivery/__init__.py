@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from libs.database import utcnow
+from libs.observe import tracing
 from libs.observe.logs import get_logger, set_correlation_id
 from services.notification.extensions import tasks
 from services.notification.flows.delivery import claiming, sending, settling
@@ -117,7 +118,10 @@ def _end(message: Held, attempt: int) -> Ended:
     """Try to deliver. Raises LeftAlone."""
     set_correlation_id(message.correlation_id)
     began = time.monotonic()
-    outcome = _try(message)
+    number, named = message.correlation_id, {"message_id": str(message.id), "template": message.template}
+    with tracing.sending("mail", number=number, **named):
+        outcome = _try(message)
+        tracing.note(result=outcome.result)
     return Ended(message, attempt, outcome, ended_at=utcnow(), took_s=time.monotonic() - began)
 
 
