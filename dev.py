@@ -132,16 +132,22 @@ def _debian_pip_wheel(folder: Path) -> Path:
     """pip from Debian's package without installing it, for accounts that may not install packages."""
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise Refusal("pip is missing: install it (python3-pip), or Python's ensurepip (python3-venv).")
+    if not apt_unpack(folder, "python3-pip-whl"):
+        raise Refusal("pip is missing and could not be downloaded: install python3-venv.")
+    return next((folder / "unpacked").glob("usr/share/python-wheels/pip-*.whl"))
+
+
+def apt_unpack(folder: Path, *packages: str) -> bool:
+    """Unpack Debian packages into `folder/unpacked`, which nobody has to be root for; whether it worked."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
     apt = ["apt-get", "-qq", "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
     apt += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"]
-    for command in ([*apt, "update"], [*apt, "download", "python3-pip-whl"]):
+    for command in ([*apt, "update"], [*apt, "download", *packages]):
         if subprocess.run(command, cwd=folder).returncode:
-            raise Refusal("pip is missing and could not be downloaded: install python3-venv.")
-    package = next(folder.glob("python3-pip-whl*.deb"))
-    subprocess.run(["dpkg", "-x", package, folder / "unpacked"], check=True)
-    return next((folder / "unpacked").glob("usr/share/python-wheels/pip-*.whl"))
+            return False
+    unpack = [["dpkg", "-x", str(package), str(folder / "unpacked")] for package in folder.glob("*.deb")]
+    return all(subprocess.run(command).returncode == 0 for command in unpack)
 
 
 def apt_install(*packages: str) -> bool:
@@ -297,6 +303,9 @@ def _test_servers() -> Iterator[None]:
         print(servers, flush=True)
 
 
+UNPACKED = VENV / "debian"
+"""Programs of packages that are not installed, since whoever wants a tool of theirs gets a server with it."""
+
 # What tests need beside Python: the variable that says where it is; its names, Debian's package, its users.
 PROGRAMS = {
     "NGINX": (("nginx", "/usr/sbin/nginx"), "nginx", "the tests of the suite behind nginx"),
@@ -306,6 +315,13 @@ PROGRAMS = {
         "libapache2-mod-auth-openidc",
         "the tests with Apache as a relying party",
     ),
+    "PROMETHEUS": (
+        ("prometheus", str(UNPACKED / "prometheus")),
+        "prometheus",
+        "the test of Prometheus beside the suite",
+    ),
+    "PROMTOOL": (("promtool", str(UNPACKED / "promtool")), "prometheus", "the tests of rules and alerts"),
+    "AMTOOL": (("amtool", str(UNPACKED / "amtool")), "prometheus-alertmanager", "the test of alerts' routes"),
 }
 
 
@@ -313,18 +329,38 @@ def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> l
     """Find or install each program and tell its place in the environment; a sentence for each still missing."""
 
     def missing() -> list[str]:
-        for variable, (names, _, _) in wanted.items():
-            found = os.environ.get(variable) or next(filter(None, map(_find, names)), None)
-            if found:
+        for variable in wanted:
+            if found := os.environ.get(variable) or find_program(variable):
                 os.environ[variable] = found
         return [variable for variable in wanted if not os.environ.get(variable)]
 
-    if missing() and os.geteuid() == 0 and shutil.which("apt-get"):
-        apt_install(*(wanted[variable][1] for variable in missing()))
+    if shutil.which("apt-get"):
+        to_unpack = [name for name in missing() if str(UNPACKED / name.lower()) in wanted[name][0]]
+        to_install = [name for name in missing() if name not in to_unpack]
+        if to_unpack and shutil.which("dpkg"):
+            _unpack_programs({name.lower(): wanted[name][1] for name in to_unpack})
+        if to_install and os.geteuid() == 0:
+            apt_install(*(wanted[name][1] for name in to_install))
     return [
         f"NOT RUN: {users}, because {package} is missing: apt-get install {package}."
         for _, package, users in (wanted[variable] for variable in missing())
     ]
+
+
+def find_program(variable: str) -> str | None:
+    """Where one of PROGRAMS is on this machine."""
+    return next(filter(None, map(_find, PROGRAMS[variable][0])), None)
+
+
+def _unpack_programs(packages: Mapping[str, str]) -> None:
+    """Put programs into UNPACKED, each out of its package."""
+    wanted = sorted(set(packages.values()))
+    print(f"Unpacking {', '.join(wanted)} …", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        if apt_unpack(Path(scratch), *wanted):
+            UNPACKED.mkdir(parents=True, exist_ok=True)
+            for name in packages:
+                shutil.copy(Path(scratch, "unpacked", "usr", "bin", name), UNPACKED)
 
 
 def _find(name: str) -> str | None:

@@ -59,6 +59,14 @@ def on_starting(server):
     configure_logs(kind.load_or_exit(), service=package.rpartition(".")[2])
 
 
+def post_worker_init(worker):
+    """Keep the gauges of this process true, whichever process answers the next scrape."""
+    from libs.observe.metrics import watch_pools
+
+    # All in one they stand behind one door.
+    watch_pools(getattr(worker.wsgi, "owners", {"": worker.wsgi}).values())
+
+
 def child_exit(server, worker):
     """Drop the gauges of a worker that is gone."""
     from prometheus_client import multiprocess

@@ -9,12 +9,13 @@ from celery import Celery
 from flask import Flask
 
 from gateway import front
-from gateway.beat import ConsiderateScheduler
+from gateway.beat import ConsiderateScheduler, sources
 from gateway.front_door import FrontDoor
 from gateway.health import in_process
 from gateway.schedule import beat_entries
 from gateway.settings import GatewaySettings
 from libs.messaging import worker
+from libs.service import parts_of
 from services.account import create_app as create_account
 from services.notification import create_app as create_notification
 from services.oidc import create_app as create_oidc
@@ -40,6 +41,7 @@ def create_front(apps: Mapping[str, Flask]) -> FrontDoor:
 
 def create_worker(apps: Mapping[str, Flask]) -> Celery:
     """One worker for all queues, which also knows the schedule."""
-    celery = worker.create_worker(*apps.values())
+    client = parts_of(apps["account"]).redis
+    celery = worker.create_worker(*apps.values(), sources=sources(client))
     celery.conf.update(beat_schedule=beat_entries(), beat_scheduler=ConsiderateScheduler)
     return celery

@@ -22,7 +22,7 @@ from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from libs.database import utcnow
 from libs.guard.ratelimit import RateLimiter
-from libs.observe.metrics import exposition
+from libs.observe.metrics import World, exposition
 from libs.people import access
 from libs.people.access import public, staff
 from libs.service import create_service, parts_of
@@ -288,6 +288,7 @@ def health() -> tuple[Response, int]:
 @bp.get("/metrics")
 @public
 def metrics() -> Response:
-    """Of this app alone, on its own port: the front doors keep it closed."""
-    text = exposition([parts_of(current_app).metrics.registry])
+    """Of this app, and what it sees of the others, on its own port: the front doors keep it closed."""
+    health: SuiteHealth = current_app.extensions["suite_health"]
+    text = exposition([parts_of(current_app).metrics.registry], World([health.gauges]))
     return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")

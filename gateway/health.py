@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask
 
 from gateway.routes import SERVICES
+from libs.observe.health import ORDER as STATUSES
 from libs.observe.health import (
     PROBE_TIMEOUT_S,
     STARTED,
@@ -19,6 +20,7 @@ from libs.observe.health import (
     version,
     worst,
 )
+from libs.observe.metrics import GaugeSamples, world_sample
 from libs.service import parts_of
 
 Report = dict[str, Any]
@@ -78,6 +80,15 @@ class SuiteHealth:
             "components": components,
             "services": [_service_row(row) for row in rows],
         }
+
+    def gauges(self) -> GaugeSamples:
+        """The same for whoever scrapes. Each gateway sees with its own eyes: dashboards take the worst."""
+        report = self.report()
+        for row in report["components"]:
+            value = STATUSES.index(row["status"])
+            yield world_sample("id_health_component_status", value, component=row["name"])
+        for row in report["services"]:
+            yield world_sample("id_health_service_status", STATUSES.index(row["status"]), service=row["name"])
 
     def readiness(self) -> Report:
         """The body of /readyz: ready while account and oidc are."""

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.schedules import crontab, schedule
 from celery.signals import beat_init
 
-from gateway.beat import ConsiderateScheduler
+from gateway.beat import ConsiderateScheduler, sources
 from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 
@@ -118,15 +118,16 @@ def create_beat() -> Celery:
     ordinary = celery.Beat
     # Its banner is no record of the log's, whatever the command line says.
     celery.Beat = lambda **options: ordinary(**{**options, "quiet": True})
-    port = int(os.environ.get("WORKER_PORT") or 0)
+    port, host = int(os.environ.get("WORKER_PORT") or 0), os.environ.get("WORKER_ADDRESS") or "127.0.0.1"
 
     @beat_init.connect(weak=False)
     def _begin(**_: Any) -> None:
         log.info("beat_started", entries=len(SCHEDULE))
         if port:
             from libs.observe.worker_health import serve
+            from libs.service import connect_redis
 
-            serve((), port)
+            serve((), port, host, sources(connect_redis(settings)))
 
     return celery
 

@@ -151,6 +151,7 @@ def create_service(
         parts.db, parts.audit, parts.outbox = stores.db, stores.audit, stores.outbox
         parts.inbox, parts.tasks, parts.issuer_keys = stores.inbox, stores.tasks, stores.issuer_keys
         init_database(app, stores.db, settings, folder / "migrations")
+        parts.metrics.declare_pool()
         _init_messaging(app, parts, settings, handlers or {})
 
     # The request chain, outermost first. Around Flask: who asks, by which method, what every answer carries, and
@@ -184,6 +185,7 @@ def create_service(
             app.cli.add_command(command)
     for command in commands:
         app.cli.add_command(command)
+    parts.metrics.declare_scopes(limiter.scopes)
     return app
 
 

@@ -113,6 +113,8 @@ class RateLimiter:
     """The limiter of one service."""
 
     def __init__(self) -> None:
+        self.scopes: set[str] = set()
+        """Of all limits that were declared."""
         self.limiter = _Limiter(
             key_func=client_address,
             strategy="moving-window",
@@ -156,6 +158,7 @@ class RateLimiter:
         comes from there counts apart, so that nobody else uses it up.
         """
         assert _ALLOWANCE.fullmatch(allowance), f"an allowance reads like '10 per minute', not {allowance!r}"
+        self.scopes.add(scope)
 
         def key() -> str:
             from libs.service import parts_of

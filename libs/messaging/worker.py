@@ -3,7 +3,7 @@
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import Celery
@@ -17,7 +17,8 @@ from libs.messaging.broker import MOST_TASKS, NUMBER, Broker, BrokerAway, QueueF
 from libs.messaging.relay import REPEATED
 from libs.observe import tracing
 from libs.observe.logs import get_logger, set_correlation_id, set_service
-from libs.observe.worker_health import accompany_worker
+from libs.observe.metrics import Source
+from libs.observe.worker_health import accompany_worker, note_cleanup
 from libs.settings import Settings
 
 log = get_logger("libs.worker")
@@ -34,6 +35,8 @@ class Tasks:
     def __init__(self, service: str):
         self.service = service
         self.functions: dict[str, Callable[..., Any]] = {}
+        self.cleanups: dict[str, bool] = {}
+        """Names of those that delete what is old; whether the flow itself notes when it has come to its end."""
         self._broker: Broker | None = None
 
     def init_app(self, broker: Broker) -> None:
@@ -43,6 +46,16 @@ class Tasks:
         """Declare a task under the function's own name. It must be safe to run twice."""
         self.functions[f"{self.service}.{function.__name__}"] = function
         return function
+
+    def cleanup(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare a task that deletes what is old: when it last succeeded is a gauge."""
+        self.cleanups[f"{self.service}.{function.__name__}"] = False
+        return self.task(function)
+
+    def cleanup_that_notes(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, of a flow that calls note_cleanup() itself: once nothing is left, or by a command, too."""
+        self.cleanups[f"{self.service}.{function.__name__}"] = True
+        return self.task(function)
 
     def send(self, name: str, *args: Any) -> bool:
         """Queue one of this service's tasks. False when it could not be: a sweep must find the work then."""
@@ -106,8 +119,11 @@ def bare_celery(settings: Settings, name: str = "updspace-id", *, only_sends: bo
     return app
 
 
-def create_worker(*flask_apps: Flask) -> Celery:
-    """The one Celery app of this process: the tasks of these services, each in its own service's app context."""
+def create_worker(*flask_apps: Flask, sources: Iterable[Source] = ()) -> Celery:
+    """The one Celery app of this process: the tasks of these services, each in its own service's app context.
+
+    `sources` give gauges beside those of the services.
+    """
     from libs.service import parts_of
 
     settings = parts_of(flask_apps[0]).settings
@@ -117,14 +133,15 @@ def create_worker(*flask_apps: Flask) -> Celery:
         parts = parts_of(flask_app)
         queues.append(Queue(parts.name))
         for name, function in parts.tasks.functions.items():
-            celery.task(_in_context(flask_app, parts.name, function), name=name, shared=False)
+            run = _in_context(flask_app, parts.name, function)
+            celery.task(_observed(flask_app, name, run), name=name, shared=False)
     celery.conf.task_queues = queues
     celery.conf.task_default_queue = queues[0].name
     celery.conf.flask_apps = flask_apps
     _keep_to_itself(celery)
     celery.set_default()
     port, host = int(os.environ.get("WORKER_PORT") or 0), os.environ.get("WORKER_ADDRESS") or "127.0.0.1"
-    accompany_worker(flask_apps, port, host)
+    accompany_worker(flask_apps, port, host, sources)
     return celery
 
 
@@ -157,6 +174,29 @@ def _in_context(flask_app: Flask, service: str, function: Callable[..., Any]) ->
         tracing.note(service=service, correlation_id=number)
         with flask_app.app_context(), acting_as(f"task:{service}.{function.__name__}"):
             return function(*args, **kwargs)
+
+    return run
+
+
+def _observed(flask_app: Flask, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Counted and timed; a cleanup that succeeds is noted."""
+    from libs.service import parts_of
+
+    parts = parts_of(flask_app)
+    parts.metrics.declare_task(name)
+    notes_cleanup = parts.tasks.cleanups.get(name) is False
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        began, is_success = time.monotonic(), False
+        try:
+            result = function(*args, **kwargs)
+            is_success = True
+        finally:
+            parts.metrics.observe_task(name, time.monotonic() - began, is_success=is_success)
+        if notes_cleanup:
+            note_cleanup(parts.redis, name)
+        return result
 
     return run
 
@@ -240,5 +280,6 @@ def declare_event_tasks(tasks: Tasks, outbox: Any, inbox: Any) -> None:
             while clear() and time.monotonic() < deadline:
                 pass
 
-    for function in (receive_event, confirm_events, relay_outbox, sweep_inbox, clear_events):
+    for function in (receive_event, confirm_events, relay_outbox, sweep_inbox):
         tasks.task(function)
+    tasks.cleanup(clear_events)

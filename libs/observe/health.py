@@ -236,16 +236,5 @@ def init_health(app: Flask, probe: Probe, metrics_text: Callable[[str | None], t
     def metrics() -> Response:
         from flask import request
 
-        from libs.service import parts_of
-
-        _set_pool_gauge(app, parts_of(app))
         text, content_type = metrics_text(request.headers.get("Accept"))
         return Response(text, content_type=content_type)
-
-
-def _set_pool_gauge(app: Flask, parts: Any) -> None:
-    if parts.db is None:
-        return
-    pool = parts.db.engine.pool
-    for state, count in (("in_use", pool.checkedout()), ("idle", pool.checkedin())):
-        parts.metrics.pool_connections.labels(service=parts.name, state=state).set(count)

@@ -11,11 +11,10 @@ from libs.guard.ratelimit import ENHANCED_KEY, EnhancedMode
 from libs.observe.health import Component
 from libs.observe.metrics import GaugeSamples
 from libs.service import parts_of
-from services.account.flows.sessions import CLEANUP_KEY
 
 
 def gauges() -> GaugeSamples:
-    """The breakers' states; whether limits are enhanced; when the daily cleanup last succeeded, once it has."""
+    """The breakers' states; whether limits are enhanced."""
     parts = parts_of(current_app)
     yield from breakers.gauges(parts.breakers)
     client: Any = parts.redis
@@ -25,14 +24,6 @@ def gauges() -> GaugeSamples:
         {},
         float(client.exists(ENHANCED_KEY)),
     )
-    at = client.get(CLEANUP_KEY)
-    if at:
-        yield (
-            "id_cleanup_last_success_seconds",
-            "When a cleanup last succeeded, epoch seconds",
-            {"job": "clear_expired_sessions"},
-            float(at),
-        )
 
 
 def providers_health(found: Breakers) -> Component:

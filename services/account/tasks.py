@@ -40,13 +40,13 @@ def answer_password_requests() -> None:
     forgotten.answer_requests()
 
 
-@tasks.task
+@tasks.cleanup_that_notes
 def clear_expired_sessions() -> None:
     """Daily: delete sessions that expired, in bounded batches."""
     sessions.clear_expired_sessions()
 
 
-@tasks.task
+@tasks.cleanup
 def clear_old_rows() -> None:
     """Hourly: delete login events, links and devices that serve nobody any more, in bounded batches."""
     clearing.clear_old_rows()

@@ -20,19 +20,19 @@ def sweep_messages() -> None:
     delivery.sweep()
 
 
-@tasks.task
+@tasks.cleanup
 def clear_messages() -> None:
     """Every hour: forget what old mails would have said, and old messages, in bounded batches."""
     retention.clear_messages()
 
 
-@tasks.task
+@tasks.cleanup
 def forget_erased() -> None:
     """Every 10 min: forget the last mails to people who are gone once they have left, then the addresses."""
     erasure.forget_erased()
 
 
-@tasks.task
+@tasks.cleanup
 def clear_feedback() -> None:
     """Daily: forget which webhooks were taken more than a week ago."""
     feedback.clear_taken()

@@ -15,6 +15,7 @@ from services.oidc.flows import logouts as logout_deliveries
 from services.oidc.observing import gauges, keys_health
 from services.oidc.protocol.grants import LABELS
 from services.oidc.protocol.keys import keys
+from services.oidc.protocol.limits import SCOPES as LIMITED
 from services.oidc.routes import (
     apps,
     authorize,
@@ -98,6 +99,13 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         metrics.logouts_sent.labels(result=result)
     for grant in LABELS.values():
         metrics.tokens_issued.labels(grant=grant)
-        for error in ("invalid_grant", "invalid_client"):
+        for error in (
+            "invalid_grant",
+            "invalid_client",
+            "invalid_request",
+            "invalid_scope",
+            "unauthorized_client",
+        ):
             metrics.tokens_failed.labels(grant=grant, error=error)
+    metrics.declare_scopes((*LIMITED, "device"))
     return app

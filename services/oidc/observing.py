@@ -1,16 +1,12 @@
 """What oidc shows of its world: gauges, read by its worker when somebody scrapes, and a row of /health."""
 
 from datetime import timedelta
-from typing import Any
-
-from flask import current_app
 
 from libs.database import utcnow
 from libs.observe.health import Component
 from libs.observe.metrics import GaugeSamples
-from libs.service import parts_of
 from services.oidc.flows import keys, logouts
-from services.oidc.flows.clearing import CLEANUP_KEY, table_sizes
+from services.oidc.flows.clearing import table_sizes
 from services.oidc.protocol.keys import KeySet
 
 ROTATION_GRACE = timedelta(minutes=15)
@@ -18,7 +14,7 @@ ROTATION_GRACE = timedelta(minutes=15)
 
 
 def gauges() -> GaugeSamples:
-    """The signing keys; logouts not delivered; how large each table is; when the janitor last came to its end."""
+    """The signing keys; logouts not delivered; how large each table is."""
     yield from keys.gauges()
     yield from logouts.gauges()
     for table, rows, size in table_sizes():
@@ -33,15 +29,6 @@ def gauges() -> GaugeSamples:
             "Bytes of a table and its indexes",
             {"service": "oidc", "table": table},
             float(size),
-        )
-    client: Any = parts_of(current_app).redis
-    at = client.get(CLEANUP_KEY)
-    if at:
-        yield (
-            "id_cleanup_last_success_seconds",
-            "When a cleanup last succeeded, epoch seconds",
-            {"job": "oidc.clear_expired"},
-            float(at),
         )
 
 

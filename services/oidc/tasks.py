@@ -7,7 +7,7 @@ from services.oidc.flows.clearing import clear_old_rows
 from services.oidc.protocol import backchannel_logout
 
 
-@tasks.task
+@tasks.cleanup_that_notes
 def clear_expired() -> None:
     """Forget codes, grants, tokens, refusals and deliveries that can serve nobody any more, in bounded batches."""
     clear_old_rows()

@@ -9,25 +9,25 @@ from services.onboarding.flows import ending, links
 from services.onboarding.flows.review import reviewers
 
 
-@tasks.task
+@tasks.cleanup
 def clear_links() -> None:
     """Forget links that ended long ago, in bounded batches; a later run goes on where this one stops."""
     _until_nothing_is_left(links.forget_ended)
 
 
-@tasks.task
+@tasks.cleanup
 def clear_idempotency_keys() -> None:
     """Forget requests that nobody sends again, in the same way."""
     _until_nothing_is_left(idempotency.forget_old)
 
 
-@tasks.task
+@tasks.cleanup
 def expire_applications() -> None:
     """End applications that nobody goes on with, and tell their applicants; as far as the time reaches."""
     _until_nothing_is_left(ending.expire_due)
 
 
-@tasks.task
+@tasks.cleanup
 def forget_networks() -> None:
     """Forget where old applications came from; as far as the time reaches."""
     _until_nothing_is_left(ending.forget_networks)

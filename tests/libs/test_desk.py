@@ -8,7 +8,7 @@ from flask import Flask
 
 from libs.database import utcnow
 from libs.messaging.events import AccountOpened, UserErased
-from libs.observe.worker_health import _sources
+from libs.observe.worker_health import sources_of
 from libs.service import parts_of
 from tests.conftest import envelope_of, run_command, sign_in_copy
 from tests.libs import sample
@@ -160,7 +160,7 @@ def test_health_and_metrics_say_what_is_parked_and_what_is_late(sample_app: Flas
 def _gauges(app: Flask) -> dict[str, float]:
     return {
         name: value
-        for source in _sources(app)
+        for source in sources_of(app)
         for name, _text, labels, value in source()
         if labels.get("service") == "notification"
     }

@@ -221,6 +221,13 @@ EXPECTED = {
     ),
     "Events that wait or are parked / 1": Expected((r"No events\.",)),
     "Events that wait or are parked / 2": Expected((r".",)),
+    "A service that is down or degraded / 1": Expected((r'"status":"healthy"', r"^database +\| healthy")),
+    "High latency or server errors / 1": Expected((r"query: [\d.]+ ms",)),
+    "Rate limits that refuse many requests / 1": Expected((r"rl:login:ip:127\.0\.0\.1", HEADER), failed_once),
+    "Rate limits that refuse many requests / 2": Expected((r"Forgot \d+ count\(s\)\.",)),
+    "Queues that grow / 1": Expected((r"^email +\| healthy", r"^(No events\.|event_id)")),
+    "A worker that is silent / 1": Expected((r"^workers +\| healthy",)),
+    "Beat that is silent / 1": Expected((r"^cache +\| healthy",)),
     "High authentication failure rate / 1": Expected(
         (r"failure_reason +\| count", r"bad_password +\| [1-9]"), failed_once
     ),

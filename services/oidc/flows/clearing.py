@@ -5,20 +5,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import redis
 import sqlalchemy as sa
 from flask import current_app
 
 from libs.database import first_uuid7, utcnow
 from libs.observe.logs import get_logger
+from libs.observe.worker_health import note_cleanup
 from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.models import AccessToken, Grant, InitialAccessToken, LogoutDelivery, RefreshToken, Refusal
 
 log = get_logger("OIDC.clearing")
 
-CLEANUP_KEY = "cleanup:oidc.clear_expired"
-"""When it last came to the end of its work, epoch seconds."""
+CLEANUP = "oidc.clear_expired"
 ROWS_PER_BATCH = 500
 KEEP_UNREDEEMED = timedelta(days=1)
 KEEP_ENDED = timedelta(days=30)
@@ -43,10 +42,7 @@ def clear_old_rows(*, seconds: float = 20.0) -> dict[str, int]:
                 break
         else:
             return gone  # the next run goes on
-    try:
-        parts_of(current_app).redis.set(CLEANUP_KEY, int(time.time()))
-    except redis.RedisError as error:
-        log.warning("cleanup_not_noted", error=type(error).__name__)
+    note_cleanup(parts_of(current_app).redis, CLEANUP)
     return gone
 
 

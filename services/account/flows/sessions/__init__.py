@@ -16,11 +16,10 @@ from services.account.flows.sessions.listing import (
     list_sessions,
 )
 from services.account.flows.sessions.renewing import renew_secret
-from services.account.flows.sessions.upkeep import CLEANUP_KEY, clear_expired_sessions
+from services.account.flows.sessions.upkeep import clear_expired_sessions
 from services.account.flows.sessions.use import fold_seen
 
 __all__ = [
-    "CLEANUP_KEY",
     "CannotResume",
     "HeldSession",
     "SignIn",

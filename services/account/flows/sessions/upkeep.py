@@ -8,6 +8,7 @@ from flask import current_app
 
 from libs.database import utcnow
 from libs.observe.logs import get_logger
+from libs.observe.worker_health import note_cleanup
 from libs.service import parts_of
 from services.account.extensions import audit, db
 from services.account.flows.sessions.use import ROWS_PER_BATCH, fold_seen
@@ -15,7 +16,7 @@ from services.account.models import SignInSession
 
 log = get_logger("account.sessions")
 
-CLEANUP_KEY = "cleanup:clear_expired_sessions"
+CLEANUP = "account.clear_expired_sessions"
 
 
 def clear_expired_sessions(*, seconds: float = 40.0) -> int:
@@ -57,12 +58,5 @@ def clear_expired_sessions(*, seconds: float = 40.0) -> int:
     if deleted:
         with db.transaction():
             audit.record("sessions.cleared", target="sessions:expired", after={"count": deleted})
-    _note_cleanup()
+    note_cleanup(parts_of(current_app).redis, CLEANUP)
     return deleted
-
-
-def _note_cleanup() -> None:
-    try:
-        parts_of(current_app).redis.set(CLEANUP_KEY, int(time.time()))
-    except redis.RedisError as error:
-        log.warning("cleanup_not_noted", error=type(error).__name__)

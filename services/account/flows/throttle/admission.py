@@ -32,6 +32,7 @@ class Admission:
 
 def init_throttle(app: Flask) -> None:
     parts = parts_of(app)
+    parts.metrics.declare_scopes(SCOPES)
     app.extensions["throttle"] = Counts(lambda: parts.redis, parts.enhanced)
 
 
