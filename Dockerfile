@@ -1,6 +1,8 @@
 # One image per service: libs and that service alone, under an account without rights.
 #   docker build --build-arg SERVICE=account --tag updspace-id-account:1.0.0 .
 #   docker build --build-arg SERVICE=gateway --build-arg FOLDER=gateway --tag updspace-id-gateway:1.0.0 .
+# To hold the base to its very bytes, name it with the digest (@sha256:…) that `docker buildx imagetools inspect
+# python:3.11.14-slim-bookworm` prints, here or by --build-arg PYTHON_IMAGE.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build

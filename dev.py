@@ -322,6 +322,7 @@ PROGRAMS = {
     ),
     "PROMTOOL": (("promtool", str(UNPACKED / "promtool")), "prometheus", "the tests of rules and alerts"),
     "AMTOOL": (("amtool", str(UNPACKED / "amtool")), "prometheus-alertmanager", "the test of alerts' routes"),
+    "KUBECTL": (("kubectl",), "kubernetes-client", "the tests that assemble what Kubernetes is given"),
 }
 
 

@@ -17,7 +17,7 @@ threads = int(os.environ.get("WEB_THREADS") or 8)
 keepalive = 75
 # As long as gunicorn allows: a signed authorization request comes in the address, and the usual 4094 cut some off.
 limit_request_line = 8190
-# Kubernetes kills after 30 seconds.
+# Kubernetes kills 45 seconds after it began to take a pod away, Docker after 30.
 graceful_timeout = 25
 # Our apps log each request themselves, without its query.
 accesslog = None

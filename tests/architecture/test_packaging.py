@@ -1,24 +1,32 @@
 """What is deployed: locks, image, compose file and Kubernetes manifests hold together, and with the fixed names."""
 
-import dataclasses
-import importlib
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from libs.settings import ServiceSettings
 from tests.conftest import SERVICES
+from tests.deployment.manifests import (
+    BY_QUEUE,
+    EXTERNAL_SECRET,
+    K8S,
+    KUSTOMIZATIONS,
+    MANIFESTS,
+    ROOT,
+    TEMPLATES,
+    named,
+    secret_settings,
+    secrets_of,
+    template_of,
+    workloads,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -31,8 +39,6 @@ COMPOSE_SECRETS = (
     "SECRET_KEY", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS",
 )  # fmt: skip
 YAML_RULES = "{extends: default, rules: {line-length: {max: 130}, document-start: disable}}"
-MANIFESTS = sorted(file for file in (ROOT / "k8s").rglob("*.yaml") if file.name != "kustomization.yaml")
-KUSTOMIZATIONS = sorted((ROOT / "k8s").rglob("kustomization.yaml"))
 
 
 def locked(lock: str) -> dict[str, set[str]]:
@@ -128,15 +134,6 @@ def test_manifests_are_what_kubernetes_takes() -> None:
     assert "WARN" not in done.stdout + done.stderr
 
 
-def documents() -> Iterator[dict[str, Any]]:
-    for file in MANIFESTS:
-        yield from filter(None, yaml.safe_load_all(file.read_text()))
-
-
-def named(kind: str) -> dict[str, dict[str, Any]]:
-    return {found["metadata"]["name"]: found for found in documents() if found["kind"] == kind}
-
-
 @pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: str(file.parent.relative_to(ROOT / "k8s")))
 def test_kustomizations_name_what_exists_in_words_old_and_new_ones_read(file: Path) -> None:
     content = yaml.safe_load(file.read_text())
@@ -160,17 +157,16 @@ def test_every_manifest_is_deployed_by_some_overlay() -> None:
         content = yaml.safe_load((folder / "kustomization.yaml").read_text())
         waiting += [(folder / base).resolve() for base in content.get("bases", [])]
         reached |= {(folder / resource).resolve() for resource in content.get("resources", [])}
-    apart = {ROOT / "k8s/jobs.yaml", ROOT / "k8s/secrets.template.yaml"}
-    assert reached | apart == set(MANIFESTS)
+    assert reached | TEMPLATES | BY_QUEUE | {K8S / "jobs.yaml"} == {*MANIFESTS, EXTERNAL_SECRET}
 
 
 def test_kubernetes_uses_the_names_that_operators_rely_on() -> None:
     workers = {f"id-{service}-worker" for service in SERVICES}
     webs = {f"id-{service}" for service in SERVICES} | {"id-gateway"}
     assert set(named("Deployment")) == webs | workers | {"id-beat"}
-    assert set(named("Service")) == webs | {"id-service", "postgres"}
+    assert set(named("Service")) == webs | {"id-service", "postgres", "redis"}
     assert set(named("Job")) == {f"id-{service}-migrate" for service in SERVICES}
-    assert set(named("StatefulSet")) == {"postgres"}
+    assert set(named("StatefulSet")) == {"postgres", "redis"}
     for name in webs | {"id-service"}:
         service = named("Service")[name]["spec"]
         assert [port["port"] for port in service["ports"]] == [80]
@@ -181,30 +177,11 @@ def test_kubernetes_uses_the_names_that_operators_rely_on() -> None:
     assert set(named("Namespace")) == {"updspace-id"}
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job", "StatefulSet"])
-def test_every_pod_says_whose_it_is(kind: str) -> None:
-    for name, workload in named(kind).items():
-        labels = workload["spec"]["template"]["metadata"]["labels"]
+def test_every_pod_says_whose_it_is() -> None:
+    for name, workload in workloads().items():
+        labels = template_of(workload)["metadata"]["labels"]
         assert labels["app"] == "id-service", name
         assert labels["component"], name
-
-
-def secrets_of(pod: dict[str, Any]) -> set[str]:
-    containers = pod["containers"] + pod.get("initContainers", [])
-    variables = [variable for container in containers for variable in container.get("env", [])]
-    return {variable["name"] for variable in variables if "valueFrom" in variable}
-
-
-def secret_settings(service: str) -> set[str]:
-    """Secrets are the settings that do not show in a repr."""
-    module = importlib.import_module(f"services.{service}.settings")
-    kind = next(
-        found
-        for found in vars(module).values()
-        if isinstance(found, type) and issubclass(found, ServiceSettings) and service == found.SERVICE
-    )
-    names = {field.name for field in dataclasses.fields(kind) if not field.repr}
-    return (names - {"DATABASE_URL"}) | {kind.database_variable()}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -212,10 +189,10 @@ def test_each_deployment_takes_its_own_secrets_and_no_other(service: str) -> Non
     entries = named("Secret")["id-service-secrets"]["stringData"]
     wanted = secret_settings(service)
     assert wanted <= set(entries)
-    workloads = [named("Deployment")[f"id-{service}"], named("Deployment")[f"id-{service}-worker"]]
-    for workload in [*workloads, named("Job")[f"id-{service}-migrate"]]:
-        assert secrets_of(workload["spec"]["template"]["spec"]) == wanted, workload["metadata"]["name"]
+    for name in (f"id-{service}", f"id-{service}-worker", f"id-{service}-migrate"):
+        assert secrets_of(template_of(workloads()[name])["spec"]) == wanted, name
 
 
 def test_the_template_of_the_secrets_holds_none() -> None:
-    assert not any(named("Secret")["id-service-secrets"]["stringData"].values())
+    for secret in named("Secret").values():
+        assert not any(secret["stringData"].values())

@@ -23,7 +23,6 @@ MEMBER = "user@example.com"
 KUBECTL = f"""#!{sys.executable}
 import base64, json, os, subprocess, sys, time
 arguments = sys.argv[1:]
-assert arguments[arguments.index("-n") + 1] == "updspace-id", arguments
 sys.path.insert(0, {str(ROOT)!r})
 from tests.runbook.commands import ask
 secrets = {{}}
@@ -53,9 +52,26 @@ if arguments[:2] == ["set", "env"]:
             code = ask(os.environ["COMMANDS"], ["--app", "services." + service, "health"], [0, nowhere.fileno(), 2])
         print("deployment env updated" if not code else "not ready")
     sys.exit()
-where = next(word for word in arguments if word.startswith("deployment/id-"))
+if arguments[:3] == ["apply", "-f", "k8s/jobs.yaml"]:
+    # A Job may speak to PostgreSQL, and to no Redis.
+    import yaml
+    os.environ["REDIS_URL"] = "redis://127.0.0.1:1/0"
+    for job in yaml.safe_load_all(open({str(ROOT / "k8s/jobs.yaml")!r})):
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        code = ask(os.environ["COMMANDS"], container["command"][1:])
+        if code:
+            sys.exit(code)
+        print("job.batch/" + job["metadata"]["name"], "created")
+    sys.exit()
+where = next((word for word in arguments if word.startswith(("deployment/id-", "svc/id-service"))), "")
 service = where.removeprefix("deployment/id-").removesuffix("-worker")
-assert service in ("gateway", "account", "onboarding", "oidc", "notification"), where
+runs_here = arguments[0] in ("exec", "logs", "port-forward") or arguments[:2] in (
+    ["rollout", "restart"], ["rollout", "status"])
+if not where or not runs_here:
+    # Whether there would be something to do for it is what test_kubectl.py reads.
+    print("no cluster here: kubectl", *arguments)
+    sys.exit()
+assert service in ("gateway", "account", "onboarding", "oidc", "notification", "svc/id-service"), where
 if arguments[0] == "exec":
     command = arguments[arguments.index("--") + 1:]
     assert command[:3] == ["flask", "--app", "services." + service], command
@@ -72,7 +88,7 @@ elif arguments[0] == "logs":
         if '"service": "' + service + '"' in line:
             print(line, end="")
 elif arguments[0] == "port-forward":
-    assert arguments[-1] == "8001:8001", arguments
+    assert arguments[-1] in ("8001:8001", "8001:80"), arguments
     time.sleep(60)
 else:
     sys.exit("no such command here: " + arguments[0])
@@ -81,7 +97,9 @@ else:
 CURL = f"""#!{sys.executable}
 import os, sys, urllib.error, urllib.request
 url = sys.argv[-1].replace("https://id.updspace.com", os.environ["ORIGIN"])
-url = url.replace("http://localhost:8001", os.environ["METRICS_ORIGIN"])
+# A pod's own port has metrics, the gateway's Service has what people see.
+behind = "METRICS_ORIGIN" if url.endswith("/metrics") else "ORIGIN"
+url = url.replace("http://localhost:8001", os.environ[behind])
 try:
     print(urllib.request.urlopen(url, timeout=20).read().decode(), end="")
 except urllib.error.HTTPError as error:  # curl prints what came, too

@@ -9,6 +9,7 @@ import requests
 from prometheus_client import generate_latest
 
 from libs.observe.metrics import Metrics
+from tests.runbook import deployment
 from tests.runbook.about_secrets import ABOUT_SECRETS
 from tests.runbook.conftest import MEMBER, Operator, is_signed_in
 from tests.runbook.document import Block, blocks
@@ -299,21 +300,21 @@ EXPECTED = {
     "Signing keys in the hands of others / 2": Expected((r"is retired",), a_key_that_verifies),
     "Client secrets / 1": Expected((r"^client_secret: \S{43}$", r"^secrets: since"), a_client),
     "Clear expired sessions / 1": Expected((r"Deleted \d+ session\(s\)\.",)),
-    "Appendix: useful commands / 1": Expected((r'^\{.*"service": "account"',)),
-    "Appendix: useful commands / 2": Expected((r'"path": "/login", "status": 200',), a_request),
-    "Appendix: useful commands / 3": Expected(
+    "Appendix: useful commands / 3": Expected((r'"path": "/login", "status": 200',), a_request),
+    "Appendix: useful commands / 4": Expected(
         (r'"path": "/login", "status": 200.*"correlation_id"',), a_request
     ),
-    "Appendix: useful commands / 4": Expected((r"(deployment env updated\n){2}",)),
-    "Appendix: useful commands / 5": Expected((r"(deployment env updated\n){2}",), traced),
-    "Appendix: useful commands / 6": Expected((r'"reason": "bad_password"',), failed_once),
-    "Appendix: useful commands / 7": Expected((r"created_at +\| actor +\| action",)),
-    "Appendix: useful commands / 8": Expected(
+    "Appendix: useful commands / 5": Expected((r"(deployment env updated\n){2}",)),
+    "Appendix: useful commands / 6": Expected((r"(deployment env updated\n){2}",), traced),
+    "Appendix: useful commands / 7": Expected((r'"reason": "bad_password"',), failed_once),
+    "Appendix: useful commands / 8": Expected((r"created_at +\| actor +\| action",)),
+    "Appendix: useful commands / 9": Expected(
         (rf"{MEMBER} +\| Uma Example", r"admin@people\.test"), Operator.member
     ),
-    "Appendix: useful commands / 9": Expected((r"^id_auth_login_attempts_total \d",)),
+    "Appendix: useful commands / 10": Expected((r"^id_auth_login_attempts_total \d",)),
     **ABOUT_SECRETS,
 }
+EXPECTED |= deployment.EXPECTED
 
 BASH = [block for block in blocks() if block.language == "bash"]
 

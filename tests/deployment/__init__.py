@@ -1,0 +1,1 @@
+"""What is deployed, held against the code: Kubernetes manifests, compose file, and what they promise each other."""

@@ -1,0 +1,85 @@
+"""Lines with kubectl, those too that cannot run here: their syntax, and the names that they count on."""
+
+import pytest
+
+from tests.deployment.manifests import OUR_IMAGE, containers, named, template_of
+from tests.runbook.document import Block, blocks
+from tests.runbook.kubectl import Wrong, calls, check, parse
+
+WITH_KUBECTL = [block for block in blocks() if block.language == "bash" and "kubectl" in block.text]
+
+
+@pytest.mark.parametrize("block", WITH_KUBECTL, ids=lambda block: block.name)
+def test_kubectl_and_the_manifests_know_every_line(block: Block) -> None:
+    found = list(calls(block.text))
+    made = [name for call in found for name in parse(call).values("--copy-to")]
+    assert len(found) == block.text.count("kubectl "), "a call was not found in the block"
+    for call in found:
+        try:
+            check(call, made)
+        except Wrong as wrong:
+            pytest.fail(f"kubectl {' '.join(call)}: {wrong}")
+
+
+@pytest.mark.parametrize("block", WITH_KUBECTL, ids=lambda block: block.name)
+def test_a_command_runs_in_a_pod_that_has_its_service(block: Block) -> None:
+    for call in calls(block.text):
+        line = parse(call)
+        if line.verb == "exec" and line.command[0] == "flask":
+            deployment = named("Deployment")[line.words[0].partition("/")[2]]
+            images = [
+                OUR_IMAGE.fullmatch(found["image"]) for found in containers(template_of(deployment)["spec"])
+            ]
+            assert line.command[2] in {f"services.{image[1]}" for image in images if image}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kubectl frobnicate deployment/id-account -n updspace-id",
+        "kubectl scale deployment/id-account -n updspace-id --replica=5",
+        "kubectl scale deployment/id-accounts -n updspace-id --replicas=5",
+        "kubectl scale hpa/id-account -n updspace-id --replicas=5",
+        "kubectl scale deployment/id-account --replicas=5",
+        "kubectl get hpa id-service -n updspace-id",
+        "kubectl logs -f deployment/id-account",
+        "kubectl get pods -n updspace-id -l app=id",
+        "kubectl get pods -n updspace-id -l app=id-service,component=mail",
+        "kubectl get pods -n updspace-id -l 'app=id-service,component!=beet'",
+        "kubectl get pods -n updspace-id -l component=oidc,component=account",
+        "kubectl get volcanos -n updspace-id",
+        "kubectl exec -it postgres-1 -n updspace-id -- psql",
+        "kubectl exec -it deployment/id-account -n updspace-id",
+        "kubectl logs deployment/id-gateway -n updspace-id -c apache",
+        "kubectl port-forward svc/id-service -n updspace-id 8001:8001",
+        "kubectl apply -f k8s/job.yaml",
+        "kubectl apply -k k8s/overlays/nowhere",
+        "kubectl rollout again deployment/id-account -n updspace-id",
+        "kubectl create job --from=cronjob/id-nothing -n updspace-id once",
+    ],
+)
+def test_a_line_that_would_fail_at_night_fails_here(text: str) -> None:
+    [call] = calls(text)
+    with pytest.raises(Wrong):
+        check(call)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A=$(kubectl get secret id-service-secrets -n updspace-id -o jsonpath='{.data}' | base64 -d)",
+        "kubectl exec -i postgres-0 -n updspace-id -- psql -U postgres id_account < file.sql",
+        "kubectl logs deployment/id-gateway -n updspace-id -c nginx --since=1h --previous",
+        "kubectl delete job id-account-migrate id-oidc-migrate -n updspace-id",
+        "kubectl get deployment,hpa -n updspace-id -o wide",
+        "kubectl get networkpolicies,ingresses -n updspace-id",
+        "kubectl cp postgres-0:/tmp/dump ./dump -n updspace-id",
+        'for name in $NAMES; do kubectl rollout status "$name" -n updspace-id; done',
+        "echo '{}' | kubectl patch secret id-service-secrets -n updspace-id --type=merge --patch-file=/dev/stdin",
+        "kubectl set env deployment/id-account deployment/id-oidc -n updspace-id LOG_LEVEL=DEBUG LOG_FORMAT-",
+        'kubectl debug "$POD" -n updspace-id -it --copy-to=other --container=account -- sh',
+    ],
+)
+def test_other_ways_to_write_what_is_right_are_understood(text: str) -> None:
+    [call] = calls(text)
+    check(call)
