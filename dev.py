@@ -429,6 +429,24 @@ def migrate() -> int:
     return 0
 
 
+def backup() -> int:
+    """Back the four databases up, of DATA_DIR or those that the settings name (BACKUP_DIR, BACKUPS_KEPT)."""
+    prepare(RUN_LOCK)
+    return _wait_for([str(PYTHON), "-m", "gateway.backup", "make"])
+
+
+def verify_backup(*arguments: str) -> int:
+    """Check a backup, and restore it into databases that are dropped again (BACKUP=backup_YYYYMMDD)."""
+    prepare(RUN_LOCK)
+    return _wait_for([str(PYTHON), "-m", "gateway.backup", "verify", *arguments])
+
+
+def restore(*arguments: str) -> int:
+    """Put a backup in the place of the databases; nothing may run (BACKUP=backup_YYYYMMDD CONFIRM=1)."""
+    prepare(RUN_LOCK)
+    return _wait_for([str(PYTHON), "-m", "gateway.backup", "restore", *arguments])
+
+
 def openapi() -> int:
     """Write gateway/openapi.json: the APIs of all services, as their code describes them."""
     prepare(RUN_LOCK)
@@ -474,8 +492,11 @@ def help_() -> int:
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
-    command.__name__.rstrip("_"): command
-    for command in (run, suite, test, soak, bench, lint, lock, translations, openapi, migrate, clean, help_)
+    command.__name__.rstrip("_").replace("_", "-"): command
+    for command in (
+        *(run, suite, test, soak, bench, lint, lock, translations, openapi, migrate),
+        *(backup, verify_backup, restore, clean, help_),
+    )
 }
 
 
@@ -490,6 +511,8 @@ def main(arguments: Sequence[str]) -> int:
         raise Refusal(f"The command {name} takes no arguments.")
     if os.environ.get("DATA_DIR"):
         os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
+    if os.environ.get("BACKUP_DIR"):
+        os.environ["BACKUP_DIR"] = os.path.abspath(os.environ["BACKUP_DIR"])
     os.chdir(ROOT)
     return COMMANDS[name](*arguments[1:])
 

@@ -75,6 +75,8 @@ class Parts:
     """What waits for staff, by a word that the /admin page knows."""
     sealed: Sequence[SealedColumn] = ()
     """Every column that `data_keys` seals."""
+    when_restored: Callable[[], dict[str, int]] | None = None
+    """What ends after its database came back from a backup; returns how many of what."""
 
     def __post_init__(self) -> None:
         self.breakers = Breakers(lambda: self.redis)
@@ -117,6 +119,7 @@ def create_service(
     gauges: Callable[[], GaugeSamples] | None = None,
     waiting: Callable[[], dict[str, int]] | None = None,
     sealed: Sequence[SealedColumn] = (),
+    when_restored: Callable[[], dict[str, int]] | None = None,
     serves_health: bool = True,
 ) -> Flask:
     """Assemble an app: logs, stores, messaging, request chain, health, pages, API, commands, in this order.
@@ -143,6 +146,7 @@ def create_service(
         gauges=gauges,
         waiting=waiting,
         sealed=sealed,
+        when_restored=when_restored,
     )
     app.extensions["updspace_id"] = parts
     folder = Path(app.root_path)
@@ -180,8 +184,9 @@ def create_service(
         init_api(app, api)
     if stores is not None:
         from libs.commands import standard_commands
+        from libs.restoring import restored
 
-        for command in standard_commands():
+        for command in (*standard_commands(), restored):
             app.cli.add_command(command)
     for command in commands:
         app.cli.add_command(command)

@@ -3,7 +3,8 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from contextvars import ContextVar
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +30,12 @@ NO_END = "NoEnd"
 """The error of a try of which nobody knows how it ended: its worker died, or hangs."""
 
 Handler = Callable[[Any], None]
+_occurred_at: ContextVar[datetime | None] = ContextVar("occurred_at", default=None)
+
+
+def occurred_at() -> datetime | None:
+    """When the event that is being handled was recorded by its producer; None outside of a handler."""
+    return _occurred_at.get()
 
 
 class Inbox:
@@ -125,7 +132,11 @@ class Inbox:
         handler = self._handlers.get(kind)
         if handler is None:
             raise UnknownEvent(envelope["name"])
-        handler(kind.from_data(envelope["data"], event_id, self._keys))
+        token = _occurred_at.set(datetime.fromisoformat(envelope["occurred_at"]))
+        try:
+            handler(kind.from_data(envelope["data"], event_id, self._keys))
+        finally:
+            _occurred_at.reset(token)
 
     def _count_beforehand(self, envelope: Mapping[str, Any], event_id: uuid.UUID) -> str:
         with self.db.transaction():

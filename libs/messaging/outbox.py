@@ -124,6 +124,22 @@ class Outbox:
                 .values(state=state, confirmed_at=utcnow(), next_attempt_at=utcnow() + LONGEST_BACKOFF)
             )
 
+    def send_again(self, *, confirmed_since: datetime) -> int:
+        """Have what was confirmed since then sent once more: after a restore the subscriber's database may be older.
+
+        What was sent and not confirmed goes at once, for the queues are empty. Whoever has an event already says so,
+        and nothing happens twice. Returns how many deliveries that is. The caller's transaction holds it.
+        """
+        columns = self.deliveries.c
+        is_in_doubt = sa.and_(columns.state == "confirmed", columns.confirmed_at >= confirmed_since)
+        done = self.db.session.execute(
+            self.deliveries.update()
+            .where(sa.or_(columns.state == "sent", is_in_doubt))
+            .values(state="pending", confirmed_at=None, next_attempt_at=utcnow())
+        )
+        self.db.after_commit(self.wake)
+        return int(done.rowcount)  # type: ignore[attr-defined]
+
     # -- seen from outside -------------------------------------------------------------------------------------
 
     def waiting(self, event_ids: Iterable[uuid.UUID] | None = None) -> int:

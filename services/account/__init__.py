@@ -11,6 +11,7 @@ from services.account.consumers import HANDLERS
 from services.account.extensions import limiter, stores
 from services.account.flows.access_tokens import still_holds
 from services.account.flows.passwords import init_passwords
+from services.account.flows.restoring import end_what_may_have_ended
 from services.account.flows.sessions import find_session
 from services.account.flows.throttle import init_throttle
 from services.account.observing import gauges, providers_health, ratelimits_health
@@ -87,6 +88,7 @@ def create_app(settings: AccountSettings | None = None) -> Flask:
         api=API,
         handlers=HANDLERS,
         commands=COMMANDS,
+        when_restored=end_what_may_have_ended,
         find_session=find_session,
         token_still_holds=still_holds,
         checks={

@@ -13,7 +13,7 @@ from services.notification.cli import COMMANDS
 from services.notification.consumers import HANDLERS
 from services.notification.doctor import look_at_smtp
 from services.notification.extensions import limiter, stores
-from services.notification.flows import delivery, feedback, messages
+from services.notification.flows import delivery, feedback, messages, restoring
 from services.notification.flows.delivery.sending import BREAKER
 from services.notification.models import REPORTS, RESULTS, WAITING
 from services.notification.routes import feedback as feedback_pages
@@ -57,10 +57,11 @@ def create_app(settings: NotificationSettings | None = None) -> Flask:
         api=API,
         handlers=HANDLERS,
         commands=COMMANDS,
+        when_restored=restoring.hold_mail,
         checks={"email": email},
         gauges=gauges,
         sealed=SEALED,
-        waiting=lambda: {"messages": messages.count("failed", "parked")},
+        waiting=lambda: {"messages": messages.count("failed", "parked", "held")},
     )
     parts_of(app).breakers.declare(BREAKER)
     for result in RESULTS:

@@ -11,7 +11,7 @@ from libs.messaging.events import (
     UserChanged,
     UserErased,
 )
-from libs.messaging.inbox import Handler
+from libs.messaging.inbox import Handler, occurred_at
 from services.notification.extensions import issuer_keys
 from services.notification.flows import data_download, erasure, messages, recipients
 
@@ -25,6 +25,7 @@ def handle_mail_requested(event: MailRequested) -> None:
         deduplication_key=event.deduplication_key,
         expires_at=event.expires_at,
         asked_by=current_actor().removeprefix("event:"),
+        asked_at=occurred_at(),
     )
 
 

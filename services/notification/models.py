@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from libs.database import Timestamp, utcnow, uuid7
 from services.notification.extensions import db
 
-STATES = ("queued", "sending", "sent", "deferred", "failed", "parked", "suppressed")
+STATES = ("queued", "sending", "sent", "deferred", "failed", "parked", "suppressed", "held")
 """What a message can be; flows/lifecycle.py holds the ways between them."""
 WAITING = ("queued", "sending", "deferred")
 """What goes on by itself."""

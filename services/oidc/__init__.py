@@ -12,6 +12,7 @@ from services.oidc.consumers import HANDLERS
 from services.oidc.doctor import look_at_signing_keys
 from services.oidc.extensions import limiter, stores
 from services.oidc.flows import logouts as logout_deliveries
+from services.oidc.flows.restoring import end_what_may_have_ended
 from services.oidc.observing import gauges, keys_health
 from services.oidc.protocol.grants import LABELS
 from services.oidc.protocol.keys import keys
@@ -86,6 +87,7 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         api=API,
         handlers=HANDLERS,
         commands=COMMANDS,
+        when_restored=end_what_may_have_ended,
         checks={"oidc_keys": oidc_keys},
         gauges=gauges,
         sealed=SEALED,

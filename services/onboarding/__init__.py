@@ -8,6 +8,7 @@ from services.onboarding import tasks  # noqa: F401  declares the tasks
 from services.onboarding.cli import COMMANDS
 from services.onboarding.consumers import HANDLERS
 from services.onboarding.extensions import limiter, stores
+from services.onboarding.flows.restoring import end_what_may_have_ended
 from services.onboarding.flows.review import observing
 from services.onboarding.routes import (
     activation,
@@ -44,6 +45,7 @@ def create_app(settings: OnboardingSettings | None = None) -> Flask:
         api=API,
         handlers=HANDLERS,
         commands=COMMANDS,
+        when_restored=end_what_may_have_ended,
         gauges=observing.gauges,
         waiting=lambda: {"applications": observing.count_undecided()},
     )

@@ -11,14 +11,16 @@ from libs.messaging.events import (
     UserChanged,
     UserErased,
 )
-from libs.messaging.inbox import Handler
+from libs.messaging.inbox import Handler, occurred_at
 from services.onboarding.extensions import issuer_keys
 from services.onboarding.flows import activation, data_download, erasure, mail, people
 from services.onboarding.flows.invitations import keeping
 
 
 def handle_opened(event: AccountOpened) -> None:
-    activation.note_opened(application_id=uuid.UUID(event.application_id), sub=event.sub)
+    activation.note_opened(
+        application_id=uuid.UUID(event.application_id), sub=event.sub, opened_at=occurred_at()
+    )
 
 
 def handle_user_changed(event: UserChanged) -> None:

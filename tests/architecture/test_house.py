@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LIBS = {
     "audit", "commands.doctor", "commands.secrets", "database", "doctor.findings", "doctor.reading", "doctor.rows",
-    "doctor.stores", "lists", "prepared", "service", "settings",
+    "doctor.stores", "lists", "prepared", "restoring", "service", "settings",
     "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
     "guard.secrets.fingerprints", "guard.secrets.fresh", "guard.secrets.peers", "guard.secrets.rotation",
     "guard.secrets.sealed", "guard.secrets.status", "guard.secrets.strength",

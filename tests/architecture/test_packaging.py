@@ -157,7 +157,10 @@ def test_every_manifest_is_deployed_by_some_overlay() -> None:
         content = yaml.safe_load((folder / "kustomization.yaml").read_text())
         waiting += [(folder / base).resolve() for base in content.get("bases", [])]
         reached |= {(folder / resource).resolve() for resource in content.get("resources", [])}
-    assert reached | TEMPLATES | BY_QUEUE | {K8S / "jobs.yaml"} == {*MANIFESTS, EXTERNAL_SECRET}
+    assert reached | TEMPLATES | BY_QUEUE | {K8S / "jobs.yaml", K8S / "restore.yaml"} == {
+        *MANIFESTS,
+        EXTERNAL_SECRET,
+    }
 
 
 def test_kubernetes_uses_the_names_that_operators_rely_on() -> None:
@@ -165,7 +168,8 @@ def test_kubernetes_uses_the_names_that_operators_rely_on() -> None:
     webs = {f"id-{service}" for service in SERVICES} | {"id-gateway"}
     assert set(named("Deployment")) == webs | workers | {"id-beat"}
     assert set(named("Service")) == webs | {"id-service", "postgres", "redis"}
-    assert set(named("Job")) == {f"id-{service}-migrate" for service in SERVICES}
+    assert set(named("Job")) == {"id-restore", *(f"id-{service}-migrate" for service in SERVICES)}
+    assert set(named("CronJob")) == {"id-backup"}
     assert set(named("StatefulSet")) == {"postgres", "redis"}
     for name in webs | {"id-service"}:
         service = named("Service")[name]["spec"]

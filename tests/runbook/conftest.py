@@ -174,6 +174,23 @@ with app.app_context(), db.transaction() as session:
 print("MESSAGE_ID", message_id)
 """
 
+HOLD_A_MAIL = """
+from libs.database import utcnow
+from services.notification import create_app
+from services.notification.extensions import db
+from services.notification.flows import messages
+from services.notification.models import Message
+
+app = create_app()
+with app.app_context(), db.transaction():
+    message_id = messages.request_mail(
+        template="account_erased", recipient="held@example.com", locale="en", context={"name": "Uma"},
+        deduplication_key=f"runbook:{utcnow()}",
+    )
+    db.session.get(Message, message_id).state = "held"
+print("HELD", message_id)
+"""
+
 
 class Operator:
     """Whoever has the runbook open, and the member whom it is about."""
@@ -192,6 +209,7 @@ class Operator:
         )
         assert self.commands.stdout is not None
         assert self.commands.stdout.readline() == "ready\n"
+        (bin_folder / "k8s").symlink_to(ROOT / "k8s")  # whoever types has the checkout before them
         programs = {"kubectl": KUBECTL, "curl": CURL}
         if shutil.which("jq") is None:
             programs["jq"] = JQ
@@ -276,6 +294,10 @@ class Operator:
         """The member was mailed, and the mailbox came back."""
         self.member()
         return self._arrange(LOSE_A_MAIL)
+
+    def hold_a_mail(self) -> dict[str, str]:
+        """The databases were restored while mail waited."""
+        return self._arrange(HOLD_A_MAIL)
 
     def _arrange(self, program: str) -> dict[str, str]:
         """Run a program that prints the name of a variable and its value."""

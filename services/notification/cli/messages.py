@@ -8,7 +8,7 @@ from flask.cli import AppGroup
 
 from libs.commands import LIMIT, command, done, plain, show, show_one
 from libs.lists import gather
-from services.notification.flows import messages
+from services.notification.flows import messages, restoring
 from services.notification.flows.search import UNDELIVERED, Wanted, search_messages
 from services.notification.models import STATES, Message
 
@@ -45,6 +45,8 @@ def list_messages(
     )
     found = gather(lambda before, most: search_messages(wanted, before=before, limit=most), limit=limit)
     show([_row(message) for message in found.rows], as_json=as_json, empty="No messages.")
+    if (held := restoring.count_held()) and not as_json:
+        click.echo(f"{held} message(s) are held since a restore: messages release sends them.", err=True)
 
 
 @messages_group.command("show", help="One message, its attempts and what came back; never its content.")
@@ -110,6 +112,15 @@ def retry_messages(message_ids: tuple[uuid.UUID, ...], all_failed: bool, as_json
             click.echo(f"Message {message.id} is queued again.")
     if as_json:
         show(rows, as_json=True)
+
+
+@messages_group.command("release", help="Send what is held since the database was restored.")
+@click.option("--forget", is_flag=True, help="Delete it instead: it left before the restore.")
+@command
+def release_messages(forget: bool, as_json: bool) -> None:
+    count = restoring.forget() if forget else restoring.release()
+    verb = "Deleted" if forget else "Released"
+    done(f"{verb}: {count} message(s) that were held.", {verb.lower(): count}, as_json=as_json)
 
 
 def _row(message: Message) -> dict[str, Any]:

@@ -9,6 +9,8 @@
       │              └──► suppressed    its address is written to no more
       └── staff try again ── failed, parked, suppressed
 
+    queued, sending, deferred ──a restore of the database──► held ──staff release it──► queued
+
 `sending` is leased: until `due_at` a worker holds it, and that moment is the proof. Workers take several at once; an
 attempt counts (`tries`, `last_attempt`) from the moment when its conversation may begin. What was taken and not begun
 goes back as it came. A lease that ran out is the sweep's: the attempt is `lost`, and the message is due again.
@@ -27,9 +29,11 @@ from libs.prepared import Prepared
 from services.notification.models import Attempt, Message
 
 MOVES = {
-    "queued": {"sending", "sent"},
-    "deferred": {"sending", "sent"},
-    "sending": {"sent", "queued", "deferred", "failed", "parked", "suppressed"},
+    "queued": {"sending", "sent", "held"},
+    "deferred": {"sending", "sent", "held"},
+    "sending": {"sent", "queued", "deferred", "failed", "parked", "suppressed", "held"},
+    # Since a restore: it may have left before.
+    "held": {"queued"},
     # A worker that was taken for dead may still report that the server has the mail.
     "failed": {"queued", "sent"},
     "parked": {"queued", "sent"},

@@ -14,6 +14,7 @@ from sqlalchemy.orm import selectinload
 
 from libs.database import utcnow, uuid7
 from libs.observe.logs import correlation_id, get_logger
+from libs.restoring import is_undone
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.notification.extensions import audit, db, tasks
@@ -67,10 +68,12 @@ def request_mail(
     deduplication_key: str,
     expires_at: str | None = None,
     asked_by: str = "",
+    asked_at: datetime | None = None,
 ) -> uuid.UUID | None:
     """Queue a mail, once per deduplication key. Returns its id, None when the key is known already.
 
-    `asked_by` is the service that is told when it will not arrive.
+    `asked_by` is the service that is told when it will not arrive. What was `asked_at` a time before this database was
+    restored is held: it may have been taken, and have left, in the time that is undone.
 
     Raises UnknownTemplate and UnusableContext before anything is kept.
     """
@@ -78,8 +81,11 @@ def request_mail(
     letter_of(template).read(context, public_url=parts.settings.PUBLIC_URL)
     message_id = uuid7()
     sealed = parts.data_keys.seal(json.dumps(dict(context)).encode(), context_place(message_id))
-    now = utcnow()
+    now, until = utcnow(), _moment(expires_at)
     with db.transaction() as session:
+        is_held = is_undone(asked_at)
+        if is_held and until is not None:
+            until = min(until, now)  # the restore ended its link
         added = session.execute(
             insert(Message)
             .values(
@@ -91,8 +97,8 @@ def request_mail(
                 locale=locale,
                 sealed_context=sealed,
                 created_at=now,
-                expires_at=_moment(expires_at),
-                state="queued",
+                expires_at=until,
+                state="held" if is_held else "queued",
                 due_at=now,
                 tries=0,
                 last_attempt=0,
@@ -102,7 +108,7 @@ def request_mail(
             .on_conflict_do_nothing(index_elements=[Message.deduplication_key])
             .returning(Message.id)
         ).scalar_one_or_none()
-        if added is not None:
+        if added is not None and not is_held:
             db.after_commit(lambda: tasks.send("deliver", str(message_id)))
     if added is None:
         log.info("mail_repeated", template=template)
@@ -147,6 +153,8 @@ def retry(*, message_id: uuid.UUID) -> Message:
 
 def obstacle(message: Message) -> Problem | None:
     """What keeps a message from being queued again; None where nothing does."""
+    if message.state == "held":
+        return None  # what is dead in it ends it as too late, and its sender hears of that
     if message.state not in (*lifecycle.STANDS, "sent"):
         return NothingToRetry()
     if lifecycle.is_too_late(message, now=utcnow()):

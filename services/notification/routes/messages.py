@@ -29,6 +29,7 @@ STATE_WORDS = {
     "failed": lazy_gettext("Failed"),
     "parked": lazy_gettext("Parked"),
     "suppressed": lazy_gettext("Suppressed"),
+    "held": lazy_gettext("Held since a restore"),
 }
 REASON_WORDS = {
     lifecycle.TOO_LATE: lazy_gettext("Too late: the link in it expired before it could leave"),

@@ -1,6 +1,7 @@
 """From an approved application to an account: the way over, links by command, activation without a mail."""
 
 import uuid
+from datetime import datetime
 
 from flask import current_app
 from flask_babel import lazy_gettext
@@ -8,13 +9,17 @@ from flask_babel import lazy_gettext
 from libs.audit import current_actor
 from libs.database import utcnow
 from libs.messaging.events import ApplicantActivated
+from libs.observe.logs import get_logger
 from libs.people.handover import seal_ticket
+from libs.restoring import is_undone
 from libs.service import parts_of
 from libs.web.problems import Problem
 from services.onboarding.extensions import audit, db, outbox
 from services.onboarding.flows import links, people, states
 from services.onboarding.flows.review import questions
 from services.onboarding.models import UNDECIDED, Application
+
+log = get_logger("onboarding.activation")
 
 
 class NotApproved(Problem):
@@ -99,16 +104,25 @@ def activate_directly(*, application_id: uuid.UUID, reason: str) -> Application:
         return application
 
 
-def note_opened(*, application_id: uuid.UUID, sub: str) -> None:
+def note_opened(*, application_id: uuid.UUID, sub: str, opened_at: datetime | None = None) -> None:
     """The account is open: application and link are used up. Told twice, it happens once.
 
     Told after the account has been erased, there is nothing left that it would be about. Whoever was on their way when
     a yes was taken back, or when the application ended, has their account all the same: the history says so.
+    Where this database was restored since, it may be older than the account, which is what counts. Raises NotPossible,
+    NoSuchApplication.
     """
     with db.transaction():
         if people.is_erased(sub=sub):
             return
-        application = states.get_locked(application_id)
+        is_older = is_undone(opened_at)
+        try:
+            application = states.get_locked(application_id)
+        except states.NoSuchApplication:
+            if not is_older:
+                raise
+            log.warning("application_undone", application_id=str(application_id), sub=sub)
+            return
         if application.state == "activated" and application.sub == sub:
             return
         if application.state != "approved":
@@ -117,7 +131,8 @@ def note_opened(*, application_id: uuid.UUID, sub: str) -> None:
                 target=states.target(application_id),
                 before={"state": application.state},
             )
-        states.make(states.ACTIVATE, application_id, sub=sub)
+        move = states.ACTIVATE_AFTER_RESTORE if is_older else states.ACTIVATE
+        states.make(move, application_id, sub=sub)
         questions.close(application_id)
         links.use_up(application_id, links.ACTIVATE)
         links.supersede(application_id)

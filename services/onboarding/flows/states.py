@@ -71,6 +71,12 @@ ACTIVATE = Move(
     _from(("approved", "in_review", "rejected", "expired", "withdrawn"), "activated"),
     "activated_at",
 )
+ACTIVATE_AFTER_RESTORE = Move(
+    ACTIVATE.action,
+    # This database may be older than account's: what led to the account is lost here.
+    {**ACTIVATE.leads, **_from(UNDECIDED, "activated")},
+    ACTIVATE.at,
+)
 
 
 class NotPossible(Problem):

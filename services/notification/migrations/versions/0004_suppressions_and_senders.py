@@ -13,7 +13,7 @@ down_revision = '0003'
 branch_labels = None
 depends_on = None
 
-STATES = "state IN ('queued', 'sending', 'sent', 'deferred', 'failed', 'parked', 'suppressed')"
+STATES = "state IN ('queued', 'sending', 'sent', 'deferred', 'failed', 'parked', 'suppressed', 'held')"
 STATES_BEFORE = "state IN ('queued', 'sending', 'sent', 'failed')"
 WAITS = "state IN ('queued', 'sending', 'deferred')"
 STANDS = "state IN ('failed', 'parked', 'suppressed')"
@@ -75,7 +75,7 @@ def downgrade() -> None:
     op.drop_index('ix_outbox_deliveries_open', table_name='outbox_deliveries')
     op.drop_index('ix_messages_standing', table_name='messages')
     op.drop_index('ix_messages_address', table_name='messages')
-    op.execute("UPDATE messages SET state = 'queued' WHERE state = 'deferred'")
+    op.execute("UPDATE messages SET state = 'queued' WHERE state IN ('deferred', 'held')")
     op.execute("UPDATE messages SET state = 'failed' WHERE state IN ('parked', 'suppressed')")
     exchange(STATES_BEFORE, WAITS_BEFORE)
     op.drop_index('ix_messages_recipient', table_name='messages')
