@@ -27,6 +27,11 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     ID_COMMIT=${COMMIT}
+# psql, for `dbshell`. Its version is that of the base image's Debian.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin id \
     && install --directory --owner=id --group=id --mode=0700 /var/lib/updspace-id
 WORKDIR /app

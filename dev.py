@@ -236,7 +236,7 @@ def run() -> int:
 def suite() -> int:
     """Run the suite as in production on one machine: a process per service and worker, nginx in front."""
     prepare(RUN_LOCK)
-    if _prepare_programs({"NGINX": PROGRAMS["NGINX"]}):
+    if _prepare_programs({"NGINX_PROGRAM": PROGRAMS["NGINX_PROGRAM"]}):
         raise Refusal("The suite needs nginx: install it (apt-get install nginx).")
     os.execv(PYTHON, [str(PYTHON), "-m", "gateway.suite"])
 
@@ -308,7 +308,8 @@ UNPACKED = VENV / "debian"
 
 # What tests need beside Python: the variable that says where it is; its names, Debian's package, its users.
 PROGRAMS = {
-    "NGINX": (("nginx", "/usr/sbin/nginx"), "nginx", "the tests of the suite behind nginx"),
+    # NGINX itself is how nginx hands its sockets on to the next one.
+    "NGINX_PROGRAM": (("nginx", "/usr/sbin/nginx"), "nginx", "the tests of the suite behind nginx"),
     "CHROMIUM": (("chromium", "chromium-browser", "google-chrome"), "chromium", "the tests in a browser"),
     "MOD_AUTH_OPENIDC": (
         ("/usr/lib/apache2/modules/mod_auth_openidc.so",),

@@ -11,11 +11,9 @@ from libs.messaging.broker import MOST_QUEUED
 from libs.observe.logs import get_logger
 from libs.observe.metrics import GaugeSamples, Source, world_sample
 from libs.observe.worker_health import heartbeat_key
+from libs.restoring import BACKUP_KEY
 
 log = get_logger("beat")
-
-BACKUP_KEY = "cleanup:backup"
-"""Where whoever has made a good backup notes when, epoch seconds."""
 
 
 class ConsiderateScheduler(PersistentScheduler):

@@ -293,7 +293,10 @@ def run_worker(celery: Any, *, schedule: Path) -> None:
     """Run the Celery worker of this process with beat in a thread beside it, until SIGTERM."""
     from celery.beat import EmbeddedService
 
-    beat = EmbeddedService(celery, thread=True, schedule_filename=str(schedule))
+    # Which scheduler is Celery's to read from the configuration only when its command line starts beat.
+    beat = EmbeddedService(
+        celery, thread=True, scheduler_cls=celery.conf.beat_scheduler, schedule_filename=str(schedule)
+    )
     beat.daemon = True
     beat.start()
     worker = celery.Worker(quiet=True)

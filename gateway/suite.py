@@ -264,7 +264,7 @@ class Suite:
             f"{scripts}/celery --app gateway.schedule beat --pidfile= --schedule {self.data.path}/schedule"
         )
         programs.append(program("beat", command, WORKER_PORT=str(self.ports.worker("beat"))))
-        nginx = os.environ.get("NGINX") or shutil.which("nginx") or "/usr/sbin/nginx"
+        nginx = os.environ.get("NGINX_PROGRAM") or shutil.which("nginx") or "/usr/sbin/nginx"
         folder = self.run_folder / "nginx"
         command = (
             f"{nginx} -p {folder} -e stderr -c {folder}/nginx.conf -g 'daemon off; error_log stderr warn;'"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gateway.servers import ServerError
-from libs.guard.keyring import KeyRing
+from libs.guard.secrets.fingerprints import of_ring
 from libs.observe.health import version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ class Manifest:
             release=version(),
             made_at=min(dump.taken_at for dump in databases.values()),
             finished_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            keys={ring: fingerprints(values, ring) for ring in RINGS},
+            keys={ring: of_ring(values.get(ring, ""), setting=ring) for ring in RINGS},
             databases=databases,
         )
 
@@ -112,7 +112,7 @@ class Manifest:
     def _wrong_keys(self, values: Mapping[str, str]) -> list[str]:
         wrong = []
         for ring, needed in self.keys.items():
-            present = fingerprints(values, ring)
+            present = of_ring(values.get(ring, ""), setting=ring)
             missing = [kid for kid, mark in needed.items() if present.get(kid) != mark]
             if missing:
                 wrong.append(f"{ring} lacks the key(s) {', '.join(missing)} by which it was sealed.")
@@ -152,12 +152,6 @@ def read_facts(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except (OSError, ValueError):
         raise BackupError(f"{file} cannot be read.") from None
     return facts, rows
-
-
-def fingerprints(values: Mapping[str, str], ring: str) -> dict[str, str]:
-    """The keys of a setting by their names, each as a fingerprint. Raises SettingsError."""
-    keys = KeyRing.parse(values.get(ring, ""), setting=ring).keys
-    return {kid: hashlib.sha256(b"updspace-id key\0" + key).hexdigest()[:12] for kid, key in keys.items()}
 
 
 def sha256(file: Path) -> str:

@@ -8,9 +8,8 @@ NAMED = re.compile(r"`((?:tests/[\w/*]+)?)(?:::(test_\w+))?`")
 
 
 def test_every_test_that_a_table_names_exists() -> None:
-    rows = [
-        line for line in (ROOT / "docs" / "architecture.md").read_text().splitlines() if "`tests/" in line
-    ]
+    lines = (ROOT / "docs" / "architecture.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("|") and "`tests/" in line]
     assert len(rows) > 30
     for row in rows:
         place = ""

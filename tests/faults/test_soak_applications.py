@@ -173,7 +173,9 @@ def sink() -> Iterator[Sink]:
 @pytest.fixture
 def suite(tmp_path: Path, sink: Sink) -> Iterator[Suite]:
     """A suite whose front door stands behind another proxy, which says where people come from."""
-    if not (os.environ.get("NGINX") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")):
+    if not (
+        os.environ.get("NGINX_PROGRAM") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    ):
         assert not os.environ.get("REQUIRE_EVERYTHING"), "nginx is missing: apt-get install nginx"
         pytest.skip("not run: nginx is missing (apt-get install nginx)")
     ports = Ports.free()

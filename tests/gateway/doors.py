@@ -20,7 +20,7 @@ from gateway import routes
 from gateway.servers import die_with_parent, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-NGINX = os.environ.get("NGINX") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+NGINX = os.environ.get("NGINX_PROGRAM") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 DOORS = ("nginx", "all_in_one")
 
 

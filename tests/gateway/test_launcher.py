@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from gateway.routes import SERVICES
+from tests.monitoring.expositions import read, total
 from tests.running import ADMIN_EMAIL, ROOT, House, is_alive, wait_until
 
 SECRETS = ("SECRET_KEY", "DATA_ENCRYPTION_KEYS", "EVENT_ENCRYPTION_KEYS")
@@ -56,7 +58,16 @@ def test_one_command_brings_up_everything_and_ctrl_c_takes_it_away(house: House)
     assert f"{ADMIN_EMAIL}, with the password of ADMIN_PASSWORD" in words
     assert is_ready(house)
     assert (house.folder / "environment").stat().st_mode & 0o777 == 0o600
-    wait_until(lambda: answers(f"http://127.0.0.1:{house.metrics_port}/metrics"))
+    metrics = f"http://127.0.0.1:{house.metrics_port}/metrics"
+    wait_until(lambda: answers(metrics))
+
+    # Of web process, worker and beat in one, each series once.
+    def is_all_there() -> bool:
+        shown = read(requests.get(metrics, timeout=30).text)
+        times = [total(shown, "id_worker_heartbeat_seconds", service=service) for service in SERVICES]
+        return all([*times, total(shown, "id_beat_last_run_seconds"), total(shown, "id_db_pool_connections")])
+
+    wait_until(is_all_there)
 
     users = house.command("account", "users", "list")
     assert ADMIN_EMAIL in users.stdout, users.stderr

@@ -22,7 +22,9 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Suite]:
     """PostgreSQL, Redis, nginx, and a web and a worker process per service; all of it traced."""
-    if not (os.environ.get("NGINX") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")):
+    if not (
+        os.environ.get("NGINX_PROGRAM") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    ):
         assert not os.environ.get("REQUIRE_EVERYTHING"), "nginx is missing: apt-get install nginx"
         pytest.skip("not run: nginx is missing (apt-get install nginx)")
     ports = Ports.free()
