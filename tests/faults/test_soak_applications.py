@@ -51,9 +51,9 @@ class Crowd:
         self._numbers = itertools.count()
 
     def browser(self) -> "Visitor":
-        """Of somebody new, at an address of their own."""
+        """Of somebody new, in a network of their own: of one network only so many may apply in a day."""
         number = next(self._numbers)
-        return Visitor(self, f"198.{18 + number // 65536}.{number // 256 % 256}.{number % 256}")
+        return Visitor(self, f"{20 + number // 65536}.{number // 256 % 256}.{number % 256}.7")
 
     def note(self, answer: Any, seconds: float) -> None:
         self.statuses[answer.status_code] += 1
