@@ -62,17 +62,20 @@ def seal(partial: Path, values: Mapping[str, str]) -> Path:
     final = backups / _name(backups, datetime.fromisoformat(manifest.made_at))
     partial.rename(final)
     _to_disk(backups)
-    prune(backups, kept)
     note_success(values, datetime.fromisoformat(manifest.finished_at))
+    prune(backups, kept)
     return final
 
 
 def prune(backups: Path, kept: int) -> list[Path]:
-    """Delete all but so many of the newest backups. Returns those."""
-    found = sorted(
-        backups.glob("backup_*/manifest.json"), key=lambda file: Manifest.read(file.parent).made_at
-    )
-    old = [file.parent for file in found[:-kept]]
+    """Delete all but so many of the newest backups. Returns those. What cannot be read is somebody's to look at."""
+    found = []
+    for file in backups.glob("backup_*/manifest.json"):
+        try:
+            found.append((Manifest.read(file.parent).made_at, file.parent))
+        except BackupError as error:
+            print(f"Left as it is: {error}", flush=True)
+    old = [folder for _, folder in sorted(found)[:-kept]]
     for folder in old:
         shutil.rmtree(folder)
     return old

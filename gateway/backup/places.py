@@ -32,6 +32,10 @@ def reach(environ: Mapping[str, str], *, is_exclusive: bool) -> Iterator[Place]:
     if all(name in given for name in DATABASE_VARIABLES):
         yield Place(given, backups)
         return
+    if is_exclusive and "REDIS_URL" in given:
+        raise BackupError(
+            "REDIS_URL is set, the four database URLs are not, and a restore empties Redis: unset it, or set all."
+        )
     if not is_exclusive and (running := _of_running_suite(environ)):
         yield Place(running, backups)
         return

@@ -1,6 +1,7 @@
 """Restoring a backup: into fresh databases, made fit there, and put in the place of the present ones at last."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ def forget(place: Place) -> list[str]:
     with Programs(place.values) as programs:
         for service, database in programs.databases.items():
             for name in sorted(_names(programs, service)):
-                if name.startswith(f"{database}_before_"):
+                if re.fullmatch(rf"{re.escape(database)}_before_\d{{8}}_\d{{6}}", name):
                     programs.ask(service, f'DROP DATABASE "{name}"', database="postgres")
                     dropped.append(name)
     return dropped

@@ -11,7 +11,7 @@ from flask import Flask
 from libs.guard.breakers import KEY, Circuit
 from libs.service import parts_of
 from services.notification.flows import delivery
-from services.notification.flows.delivery import sending
+from services.notification.flows.delivery import sending, settling
 from services.notification.models import Message
 from tests.conftest import run_command
 from tests.notification.conftest import ask, deliver, fresh, make_due, queued, run_task, with_settings, work
@@ -142,6 +142,46 @@ def test_a_database_that_goes_away_among_mails_that_go_together_hears_of_those_t
     with mail_app.app_context(), pytest.raises(sa.exc.OperationalError):
         delivery.deliver_due()
     assert [fresh(mail_app, message).state for message in messages] == ["sent"] * 3 + ["sending"]
+
+
+def test_an_end_that_cannot_be_written_costs_no_other_mail_its_own(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [ask(mail_app) for _ in range(4)]
+    sink.tell(recipients={messages[2].recipient: "550 5.1.1 No such mailbox"})
+    monkeypatch.setattr(delivery, "TOGETHER_S", 60.0)
+
+    def stumble(end: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(settling, "_settle", stumble)
+    with mail_app.app_context():
+        delivery.deliver_due()
+    states = [fresh(mail_app, message).state for message in messages]
+    assert states == ["sent", "sent", "sending", "sent"]
+
+
+def test_a_statement_whose_answer_is_lost_begins_nothing_twice(
+    mail_app: Flask, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [ask(mail_app) for _ in range(3)]
+    monkeypatch.setattr(delivery, "TOGETHER_S", 60.0)
+    real, failed = settling._settle_sent, []
+
+    def settle_sent(*arguments: Any) -> Any:
+        begun = real(*arguments)
+        if not failed:
+            failed.append(True)
+            raise sa.exc.OperationalError("SELECT", {}, Exception("the connection broke after its commit"))
+        return begun
+
+    monkeypatch.setattr(settling, "_settle_sent", settle_sent)
+    with mail_app.app_context():
+        delivery.deliver_due()
+    ended = [fresh(mail_app, message) for message in messages]
+    assert [message.state for message in ended] == ["sent"] * 3
+    assert [message.tries for message in ended] == [1, 2, 2], "begun by the statement, and once more"
+    assert len(sink.mails) == 3
 
 
 @pytest.mark.parametrize("answer", ["550 5.1.1 No such mailbox", "450 4.2.0 Greylisted"])

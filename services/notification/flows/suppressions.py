@@ -1,5 +1,6 @@
 """Suppressions: addresses that are written to no more, but for their security, until staff or an arrival lifts them."""
 
+import contextlib
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -80,7 +81,8 @@ def lift_for_arrival(*, email: str, said: Collection[str]) -> None:
 
     The server that takes our mail knows better than its own refusal, not what a provider reports later.
     """
-    with db.transaction():
+    # Somebody else may lift it at the same moment.
+    with db.transaction(), contextlib.suppress(UnknownSuppression):
         if reason_of(email) in said:
             lift(email=email, reason="a mail arrived")
 

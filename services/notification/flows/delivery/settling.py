@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.dialects.postgresql import insert
 
-from libs.database import utcnow
+from libs.database import is_away, utcnow
 from libs.observe.logs import get_logger, set_correlation_id
 from libs.service import parts_of
 from services.notification.extensions import db
@@ -60,9 +60,9 @@ def settle(ended: Sequence[Ended], *, following: Sequence[Held] = ()) -> list[Be
     """Write down how attempts ended, and begin with the messages that follow. Returns what was begun."""
     for end in ended:
         if not end.is_plain:
-            _patiently(functools.partial(_settle, end))
+            _settle_alone(end)
     sent = [end for end in ended if end.is_plain]
-    begun = _patiently(lambda: _settle_sent(sent, following)) if sent else claiming.begin(following)
+    begun = _patiently(_writing(sent, following)) if sent else claiming.begin(following)
     for end in ended:
         set_correlation_id(end.message.correlation_id)
         parts_of(current_app).metrics.emails_sent.labels(result=end.outcome.result).inc()
@@ -103,10 +103,37 @@ def _patiently(write: Callable[[], Result]) -> Result:
     for pause_s in PAUSES_S:
         try:
             return write()
-        except sa.exc.OperationalError:
+        except Exception as error:
+            if not isinstance(error, sa.exc.OperationalError) and not is_away(error):
+                raise
             # The server may have the mail: forgetting that would send it twice.
             time.sleep(pause_s)
     return write()
+
+
+def _settle_alone(end: Ended) -> None:
+    """What cannot be written down of one mail must not cost the others their ends: its lease runs out."""
+    try:
+        _patiently(functools.partial(_settle, end))
+    except Exception as error:
+        log.error("mail_end_not_written", message_id=str(end.message.id), exc_info=error)
+
+
+def _writing(sent: Sequence[Ended], following: Sequence[Held]) -> Callable[[], list[Begun]]:
+    """What writes down that these are sent and begins the next, once: it may be called again after it has failed."""
+    is_repeated = False
+
+    def write() -> list[Begun]:
+        nonlocal is_repeated
+        if not is_repeated:
+            is_repeated = True
+            return _settle_sent(sent, following)
+        # The statement may have begun them, and its answer was lost: they are due again instead of begun twice.
+        _settle_sent(sent, ())
+        give_back(following)
+        return []
+
+    return write
 
 
 def _settle_sent(sent: Sequence[Ended], following: Sequence[Held]) -> list[Begun]:
