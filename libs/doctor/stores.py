@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 import sqlalchemy as sa
@@ -27,6 +28,11 @@ NEARLY_FULL = 0.85
 def connected(settings: ServiceSettings, opened: ExitStack) -> tuple[sa.Connection | None, Iterable[Finding]]:
     """A connection of its own, or why there is none."""
     name = settings.database_variable()
+    if urlsplit(settings.DATABASE_URL).netloc.count("@") > 1:
+        # What follows the first would be taken for the host, and be said aloud.
+        return None, [
+            wrong("database", f"{name} holds more than one @.", "Write %40 for an @ in a password.")
+        ]
     try:
         engine = sa.create_engine(
             settings.sqlalchemy_url,
