@@ -40,6 +40,7 @@ def enrol(house: House, link: str) -> HTTPBrowser:
     return browser
 
 
+@pytest.mark.soak
 def test_the_mail_of_an_approval_arrives_once_after_everything_was_killed(folder: Path) -> None:
     """Killed between "approved" and "mail sent": SMTP refuses until the restart, so the mail cannot have left."""
     email = f"ada-{uuid.uuid4().hex[:8]}@people.test"
@@ -66,6 +67,7 @@ def test_the_mail_of_an_approval_arrives_once_after_everything_was_killed(folder
             house.stop()
 
 
+@pytest.mark.soak
 def test_sign_in_sessions_and_keys_survive_a_kill(folder: Path) -> None:
     house = House(folder).start()
     try:

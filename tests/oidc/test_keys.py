@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,6 +19,8 @@ from libs.messaging.events import KeysChanged
 from libs.people.bearer import KINDS, REGISTRIES
 from libs.people.sessions import Session
 from libs.service import parts_of
+from services.oidc.flows.keys import ensure_algorithms
+from services.oidc.protocol.keys import keys
 from tests.conftest import recorded, run_command
 from tests.oidc.conftest import start_process
 from tests.oidc.key_tools import (
@@ -49,6 +52,20 @@ def test_a_first_start_makes_keys_that_sign_and_the_ones_after_them(app: Flask) 
     for alg in ("ES256", "RS256"):
         assert sorted(states(app, alg).values()) == ["current", "next"]
         assert header_of(sign(app, alg))["kid"] == kid_of(app, alg, "current")
+
+
+def test_a_key_that_another_process_made_just_now_is_published_before_anybody_sees_what_it_signs(
+    app: Flask,
+) -> None:
+    jwks(app)
+    known = keys._set
+    with app.app_context():
+        ensure_algorithms(["PS256"])
+        # As this process saw it a moment ago, and takes it for fresh.
+        keys._set, keys._looked_at = known, time.monotonic()
+        signed_by = keys.signing_key("PS256").kid
+    answer = Browser(app).get("/.well-known/jwks.json")
+    assert signed_by in {key["kid"] for key in answer.json["keys"]}
 
 
 def test_keys_are_made_once_however_many_processes_start(app: Flask) -> None:

@@ -134,7 +134,11 @@ class KeyStore:
 
     def signing_key(self, alg: str) -> Key:
         """The key that signs now. Raises Unavailable when this process cannot open it."""
-        key = self.load().current.get(alg) or self._first_key(alg)
+        key = self.load().current.get(alg)
+        if key is None:
+            key = self._first_key(alg)
+            # It was made a moment ago: whoever is handed what it signs, and asks for our keys, has to find it there.
+            self._looked_at = float("-inf")
         if not key.jwk.is_private:
             raise Unavailable
         return key
