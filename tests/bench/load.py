@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection: *close\r", re.IGNORECASE)
 
 
 class Answer(NamedTuple):
@@ -76,14 +77,18 @@ def repeated(*requests: bytes) -> Work:
 
 
 class _Connection:
-    """One kept-alive connection and the conversation that goes on over it."""
+    """One kept-alive connection and the conversation over it, which goes on over a new one when the server ends it."""
 
     def __init__(self, port: int, work: Work):
+        self.port = port
         self.work = work
         self.took: list[float] = []
         self.received = b""
         self.is_done = False
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.connect()
+
+    def connect(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def begin(self) -> None:
@@ -92,7 +97,10 @@ class _Connection:
         self.socket.sendall(next(self.conversation))
 
     def hear(self, until: float) -> None:
-        """Take what has come; when the answer is whole, go on, or begin again while there is time."""
+        """Take what has come; when the answer is whole, go on, or begin again while there is time.
+
+        `socket` is another one afterwards where the server closes this one, as nginx does after a thousand.
+        """
         part = self.socket.recv(65536)
         assert part, f"the server hung up: {self.received!r}"
         self.received += part
@@ -100,6 +108,9 @@ class _Connection:
         if answer is None:
             return
         self.received = b""
+        if _CLOSES.search(answer.head + b"\r"):
+            self.socket.close()
+            self.connect()
         try:
             self.socket.sendall(self.conversation.send(answer))
         except StopIteration:
@@ -138,9 +149,13 @@ def run(port: int, works: Sequence[Work], *, seconds: float) -> Result:
         assert ready, "no answer within half a minute"
         for number, _ in ready:
             one = by_number[number]
+            before = one.socket
             one.hear(until)
+            if one.socket is not before:
+                by_number[one.socket.fileno()] = one
+                poll.register(one.socket.fileno(), select.EPOLLIN)
             if one.is_done:
-                poll.unregister(number)
+                poll.unregister(one.socket.fileno())
                 running -= 1
     lasted = time.perf_counter() - began
     for one in all_of_them:
