@@ -1,5 +1,6 @@
 """Health: what the last background probe saw; nobody who asks ever waits on a hung server for long."""
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -131,7 +132,11 @@ class Probe:
         for name, check in self.checks.items():
             hung = self._running.get(name)
             if hung is None or hung.done():  # a check that hangs is not started a second time
-                self._running[name] = self._pool.submit(check)
+                self._running.pop(name, None)
+                # Where no thread can be started the check has failed, and the probe goes on; so it does to the
+                # last moment of a process that ends.
+                with contextlib.suppress(RuntimeError):
+                    self._running[name] = self._pool.submit(check)
         rows = []
         for name in self.checks:
             try:

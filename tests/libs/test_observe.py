@@ -5,6 +5,8 @@ import dataclasses
 import io
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from libs.service import parts_of
 from tests.libs import sample
 from tests.libs.sample import SampleSettings
 from tests.pages import Browser
+from tests.running import ROOT
 
 
 def test_health_names_what_it_looked_at(sample_app: Flask) -> None:
@@ -68,6 +71,33 @@ def test_two_hundred_callers_cost_one_probe_a_second() -> None:
     for thread in threads:
         thread.join()
     assert len(count) <= 10
+
+
+ENDING = """
+import threading, time
+from libs.observe import health
+
+health.PROBE_INTERVAL_S = 0.1
+probe = health.Probe({"cache": lambda: health.Component("cache")})
+assert [row.status for row in probe.components()] == ["healthy"]
+
+
+def finish():
+    threading.main_thread().join()
+    time.sleep(0.5)  # the interpreter starts no threads any more
+    print([row.details for row in probe.components()])
+
+
+threading.Thread(target=finish).start()
+"""
+
+
+def test_a_process_that_ends_while_it_looks_says_nothing() -> None:
+    """And a look that cannot begin is a look that failed: the probe itself goes on."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "[{'reason': 'failed'}]\n")
 
 
 def test_a_failure_shows_no_error_text() -> None:
