@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: run suite test soak bench lint lock translations openapi migrate backup verify-backup restore clean help
+.PHONY: run suite test soak bench lint lock translations openapi migrate backup verify-backup restore restored clean help
 
-run suite test soak bench lint lock translations openapi migrate backup verify-backup restore clean help:
+run suite test soak bench lint lock translations openapi migrate backup verify-backup restore restored clean help:
 	@exec $(PYTHON) dev.py $@ $(ARGS)

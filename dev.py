@@ -448,6 +448,12 @@ def restore(*arguments: str) -> int:
     return _wait_for([str(PYTHON), "-m", "gateway.backup", "restore", *arguments])
 
 
+def restored(*arguments: str) -> int:
+    """Make databases fit that came back by another way than restore; nothing may run (MADE_AT=… CONFIRM=1)."""
+    prepare(RUN_LOCK)
+    return _wait_for([str(PYTHON), "-m", "gateway.backup", "restored", *arguments])
+
+
 def openapi() -> int:
     """Write gateway/openapi.json: the APIs of all services, as their code describes them."""
     prepare(RUN_LOCK)
@@ -496,7 +502,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__.rstrip("_").replace("_", "-"): command
     for command in (
         *(run, suite, test, soak, bench, lint, lock, translations, openapi, migrate),
-        *(backup, verify_backup, restore, clean, help_),
+        *(backup, verify_backup, restore, restored, clean, help_),
     )
 }
 

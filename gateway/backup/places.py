@@ -21,10 +21,10 @@ class Place:
 
 
 @contextlib.contextmanager
-def reach(environ: Mapping[str, str], *, is_exclusive: bool) -> Iterator[Place]:
+def reach(environ: Mapping[str, str], *, is_exclusive: bool, may_be_new: bool = False) -> Iterator[Place]:
     """The databases; those of a data folder are started where no suite runs on it.
 
-    With `is_exclusive` a suite that runs is refused. Raises ServerError.
+    With `is_exclusive` a suite that runs is refused; `may_be_new`: an empty folder will do. Raises ServerError.
     """
     data = Path(environ.get("DATA_DIR") or ROOT / ".data")
     given = {name: value for name, value in environ.items() if value}
@@ -39,7 +39,7 @@ def reach(environ: Mapping[str, str], *, is_exclusive: bool) -> Iterator[Place]:
     if not is_exclusive and (running := _of_running_suite(environ)):
         yield Place(running, backups)
         return
-    if not is_exclusive and not (data / "environment").exists():
+    if not may_be_new and not (data / "environment").exists():
         raise BackupError(
             f"There is no suite in {data}: name its folder in DATA_DIR, or the four databases by "
             f"{', '.join(DATABASE_VARIABLES)}."

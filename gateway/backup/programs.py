@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -32,6 +33,13 @@ def plan(folder: Path, values: Mapping[str, str]) -> None:
         names.append(f"{service} {connection['dbname']}")
     _write_secretly(folder / SERVICE_FILE, "\n\n".join(sections) + "\n")
     (folder / LIST).write_text("\n".join(names) + "\n")
+
+
+def hand_out(folder: Path, addresses: Mapping[str, str], made_at: datetime) -> None:
+    """Write, a file each, what a service has to know that makes its database fit: where that is, and of when."""
+    for service in ORDER:
+        _write_secretly(folder / f"{service}_url", addresses[f"{service.upper()}_DATABASE_URL"])
+    (folder / "made_at").write_text(made_at.astimezone(UTC).isoformat(timespec="microseconds"))
 
 
 def _connection(service: str, url: str) -> dict[str, str]:

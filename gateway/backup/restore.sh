@@ -13,11 +13,30 @@ shift
 ask() { # SERVICE DATABASE STATEMENT
   psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --dbname="service=$1 dbname=$2" --command="$3"
 }
-exists() { # SERVICE DATABASE
-  [ -n "$(ask "$1" postgres "SELECT 1 FROM pg_database WHERE datname = '$2'")" ]
+there() { # SERVICE DATABASE: prints 1, or 0 where there is none; fails where the server does not say
+  ask "$1" postgres "SELECT count(*) FROM pg_database WHERE datname = '$2'"
 }
 rename() { # SERVICE FROM TO
   ask "$1" postgres "ALTER DATABASE \"$2\" RENAME TO \"$3\""
+}
+
+# Of the two below each step is followed by what to do where it fails: within a condition the shell does not stop by itself.
+forward() { # SERVICE DATABASE SUFFIX ASIDE
+  present=$(there "$1" "$2") || return 1
+  if [ "$present" = 1 ]; then
+    rename "$1" "$2" "$2_$4" || return 1
+  fi
+  rename "$1" "$2_$3" "$2" || return 1
+}
+back() { # The same; as far as it had come
+  before=$(there "$1" "$2_$4") || return 1
+  fresh=$(there "$1" "$2_$3") || return 1
+  if [ "$fresh" = 0 ]; then
+    rename "$1" "$2" "$2_$3" || return 1
+  fi
+  if [ "$before" = 1 ]; then
+    rename "$1" "$2_$4" "$2" || return 1
+  fi
 }
 
 case $what in
@@ -50,26 +69,36 @@ case $what in
     ;;
   swap)
     suffix=$1 aside=$2
-    if ! (
+    # Nobody's impatience stops it halfway: the databases would be of two times.
+    trap '' HUP INT TERM
+    while read -r service database; do
+      fresh=$(there "$service" "${database}_$suffix" </dev/null)
+      if [ "$fresh" = 0 ]; then
+        echo "There is no ${database}_$suffix to take the place of $database: nothing was touched." >&2
+        exit 1
+      fi
+    done <"$DATABASES"
+    failed=
+    while read -r service database; do
+      if ! forward "$service" "$database" "$suffix" "$aside" </dev/null; then
+        failed=$database
+        break
+      fi
+    done <"$DATABASES"
+    if [ -n "$failed" ]; then
+      lost=
       while read -r service database; do
-        # Within a condition the shell does not stop by itself.
-        if exists "$service" "$database" </dev/null; then
-          rename "$service" "$database" "${database}_$aside" </dev/null || exit 1
-        fi
-        rename "$service" "${database}_$suffix" "$database" </dev/null || exit 1
+        back "$service" "$database" "$suffix" "$aside" </dev/null || lost="$lost $database"
       done <"$DATABASES"
-    ); then
-      # Back to how it was, as far as it had come.
-      while read -r service database; do
-        exists "$service" "${database}_$aside" </dev/null || continue
-        if exists "$service" "$database" </dev/null; then
-          rename "$service" "$database" "${database}_$suffix" </dev/null
-        fi
-        rename "$service" "${database}_$aside" "$database" </dev/null
-      done <"$DATABASES"
+      if [ -n "$lost" ]; then
+        echo "The databases could not change places, nor could all be put back. Start nothing. Of$lost" \
+          "the present one has the suffix _$aside where there is such a one: rename it, or restore again." >&2
+        exit 1
+      fi
       echo "The databases could not change places: the present ones are where they were." >&2
       exit 1
     fi
+    echo "The databases have changed places: those of before have the suffix _$aside."
     ;;
   drop)
     suffix=$1

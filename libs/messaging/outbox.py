@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -96,6 +96,16 @@ class Outbox:
         assert self._relay is not None
         self._relay.wake()
 
+    @contextlib.contextmanager
+    def asleep(self) -> Iterator[None]:
+        """What is committed meanwhile waits: no thread of this process sends it, but the sweep of one that serves."""
+        assert self._relay is not None
+        self._relay.is_asleep = True
+        try:
+            yield
+        finally:
+            self._relay.is_asleep = False
+
     def relay(self) -> int:
         """Send a batch of what is due. Returns how many events were sent; none with the broker away."""
         assert self._relay is not None
@@ -127,7 +137,7 @@ class Outbox:
     def send_again(self, *, confirmed_since: datetime) -> int:
         """Have what was confirmed since then sent once more: after a restore the subscriber's database may be older.
 
-        What was sent and not confirmed goes at once, for the queues are empty. Whoever has an event already says so,
+        What was sent and not confirmed is due at once, for the queues are empty. Whoever has an event already says so,
         and nothing happens twice. Returns how many deliveries that is. The caller's transaction holds it.
         """
         columns = self.deliveries.c

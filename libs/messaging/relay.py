@@ -44,9 +44,13 @@ class Relay:
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._is_failing = False
+        self.is_asleep = False
+        """Whether commits wake nobody: what waits is for another process to send."""
 
     def wake(self) -> None:
         """Tell the relay thread of this process that something waits; starts the thread at the first call."""
+        if self.is_asleep:
+            return
         with self._lock:
             if self._pid != os.getpid() or self._thread is None or not self._thread.is_alive():
                 # A forked child inherits the objects but not the thread.

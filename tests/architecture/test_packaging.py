@@ -157,7 +157,8 @@ def test_every_manifest_is_deployed_by_some_overlay() -> None:
         content = yaml.safe_load((folder / "kustomization.yaml").read_text())
         waiting += [(folder / base).resolve() for base in content.get("bases", [])]
         reached |= {(folder / resource).resolve() for resource in content.get("resources", [])}
-    assert reached | TEMPLATES | BY_QUEUE | {K8S / "jobs.yaml", K8S / "restore.yaml"} == {
+    by_hand = {K8S / "jobs.yaml", K8S / "restore.yaml", K8S / "restored.yaml"}
+    assert reached | TEMPLATES | BY_QUEUE | by_hand == {
         *MANIFESTS,
         EXTERNAL_SECRET,
     }
@@ -168,7 +169,11 @@ def test_kubernetes_uses_the_names_that_operators_rely_on() -> None:
     webs = {f"id-{service}" for service in SERVICES} | {"id-gateway"}
     assert set(named("Deployment")) == webs | workers | {"id-beat"}
     assert set(named("Service")) == webs | {"id-service", "postgres", "redis"}
-    assert set(named("Job")) == {"id-restore", *(f"id-{service}-migrate" for service in SERVICES)}
+    assert set(named("Job")) == {
+        "id-restore",
+        "id-restored",
+        *(f"id-{service}-migrate" for service in SERVICES),
+    }
     assert set(named("CronJob")) == {"id-backup"}
     assert set(named("StatefulSet")) == {"postgres", "redis"}
     for name in webs | {"id-service"}:

@@ -69,11 +69,15 @@ def defines(module: str, name: str) -> bool:
     return name in names or "__getattr__" in names
 
 
+FROM_THE_PLAN = re.compile(r'\s*(export )?[A-Z_]+(="\$\(cat /plan/\w+\)")?\s*')
+"""A variable that a shell reads from a file of a pod's first step."""
+
+
 def commands_in(command: list[str]) -> list[list[str]]:
     """The commands of a shell's script; otherwise the one that there is."""
     if command[:2] != ["sh", "-c"]:
         return [command]
-    parts = [shlex.split(part) for part in re.split(r"&&|;", command[2])]
+    parts = [shlex.split(part) for part in re.split(r"&&|;", command[2]) if not FROM_THE_PLAN.fullmatch(part)]
     return [part[1:] if part[0] == "exec" else part for part in parts]
 
 

@@ -17,6 +17,8 @@ from tests.deployment.manifests import K8S, OUR_IMAGE, OVERLAYS, PODS, ROOT, con
 RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 DEPLOYABLE = [folder for folder in OVERLAYS if folder.name != "settings"]
 WITHOUT_A_NAMESPACE = {"Namespace"}
+BY_HAND = ("jobs.yaml", "restore.yaml", "restored.yaml")
+"""What no overlay assembles, so that each names the release itself."""
 
 
 def name_of(folder: Path) -> str:
@@ -64,6 +66,23 @@ def test_an_overlay_holds_what_it_names_in_the_namespace_and_release(folder: Pat
             for container in containers(template_of(document)["spec"]):
                 if OUR_IMAGE.fullmatch(container["image"]):
                     assert container["image"].endswith(f":{RELEASE}"), container["image"]
+
+
+@pytest.mark.parametrize("environment", ["production", "staging"])
+def test_jobs_that_are_applied_by_hand_are_of_the_release_that_the_overlay_names(environment: str) -> None:
+    """Also by whoever has set another one: the runbook says in which files."""
+    [overlay] = read(K8S / "overlays" / environment / "kustomization.yaml")
+    of_overlay = {f"{image['name']}:{image['newTag']}" for image in overlay["images"]}
+    [*_, backup] = read(K8S / "base/backup/backup.yaml")
+    servers = {found["image"] for found in containers(template_of(backup)["spec"])} - set(images_of(overlay))
+    for name in BY_HAND:
+        used = {found["image"] for job in read(K8S / name) for found in containers(template_of(job)["spec"])}
+        assert used <= of_overlay | servers, name
+        assert used & of_overlay, name
+
+
+def images_of(overlay: dict[str, Any]) -> list[str]:
+    return [image["name"] for image in overlay["images"]]
 
 
 @pytest.mark.parametrize("environment", ["production", "staging"])

@@ -1,14 +1,15 @@
 """The drill: a busy suite is backed up, lost, and restored elsewhere; and the steps that pods take, one by one."""
 
-import contextlib
 import itertools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gateway.backup import making
 from gateway.backup.manifest import ORDER
 from gateway.backup.places import reach
 from gateway.backup.programs import Programs
+from libs.database import utcnow
 from tests.conftest import SERVICES
 from tests.running import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT, House, link_in, wait_for_reviewer, wait_until
 
@@ -156,6 +158,19 @@ def test_a_busy_suite_is_restored_elsewhere_and_everything_converges(house: Hous
         stale.set_cookie("id_session", signed_in.cookie("id_session") or "none")
         assert stale.get("/account").status_code != 200
         assert second.command("notification", "messages", "release").returncode == 0
+        # Its folder came back by itself once more, from a snapshot of the disk.
+        second.stop()
+        moment = f"{utcnow() - timedelta(hours=1):%Y-%m-%dT%H:%M:%S}"
+        said = run(
+            "restored", DATA_DIR=str(second.folder), MADE_AT=moment, CONFIRM="1", ID_ENV="development", **keys
+        )
+        assert "The databases are ready" in said
+        second.start()
+        wait_until(lambda: is_quiet(second), 300)
+        assert_that_all_agree(second)
+        assert browser.get("/account").status_code != 200
+        browser.fill("/login", email=early, password=PASSWORD)
+        assert browser.get("/account").status_code == 200
     finally:
         second.stop()
         house.start()
@@ -210,23 +225,33 @@ def steps_of(file: str) -> list[dict[str, Any]]:
     return [*pod["initContainers"], *pod["containers"]]
 
 
-def walk(file: str, folder: Path, backup: str, environ: dict[str, str]) -> None:
-    """Run the containers of a pod, one after the other, on this machine."""
-    plan = folder / f"plan-{Path(file).stem}"
-    plan.mkdir()
+def walk(
+    file: str, folder: Path, word: str, environ: dict[str, str], *, fails: str = "", **spoilt: str
+) -> None:
+    """Run the containers of a pod, one after the other, on this machine; one is given what it cannot live with.
+
+    `word` is what sed writes into the file: the name of a backup, or a moment.
+    """
+    plan = Path(tempfile.mkdtemp(prefix=f"plan-{Path(file).stem}-", dir=folder))
 
     def here(text: str) -> str:
-        text = text.replace("/plan", str(plan)).replace("/backups", str(folder / "backups"))
-        return text.replace("backup_YYYYMMDD", backup)
+        text = text.replace("/plan/", f"{plan}/").replace("/backups", str(folder / "backups"))
+        text = str(plan) if text == "/plan" else text
+        return text.replace("backup_YYYYMMDD", word).replace("MADE_AT", word)
 
     for step in steps_of(file):
         values = {item["name"]: here(item["value"]) for item in step.get("env", []) if "value" in item}
+        if step["name"] == fails:
+            values |= spoilt
         command = [here(word) for word in step["command"]]
         if command[0] == "python":
             command[0] = sys.executable
         done = subprocess.run(
             command, cwd=ROOT, env={**environ, **values}, capture_output=True, text=True, timeout=300
         )
+        if step["name"] == fails:
+            assert done.returncode != 0
+            return
         assert done.returncode == 0, f"{step['name']}: {done.stderr}{done.stdout}"
 
 
@@ -247,9 +272,34 @@ def test_pods_back_up_and_restore_step_by_step(house: House, tmp_path: Path) -> 
     }
     walk("restore.yaml", tmp_path, backup.name, elsewhere)
     members = count(house, "account", "SELECT count(*) FROM users")
-    elsewhere_url = elsewhere["ACCOUNT_DATABASE_URL"].replace("postgresql:", "postgresql+psycopg2:", 1)
-    with contextlib.closing(sa.create_engine(elsewhere_url).connect()) as connection:
-        assert connection.execute(sa.text("SELECT count(*) FROM users")).scalar() == members
-        entry = sa.text("SELECT action FROM audit_entries ORDER BY id DESC LIMIT 1")
-        assert connection.execute(entry).scalar() == "service.restored"
+    assert ask(elsewhere, "account", "SELECT count(*) FROM users") == members
+    assert [restores(elsewhere, service) for service in SERVICES] == [1, 1, 1, 1]
+
+    # Whatever is done from now on is undone by a restore that ends, and by none that fails, even in the last service.
+    for service in SERVICES:
+        ask(elsewhere, service, "CREATE TABLE since (); SELECT 1")
+    walk("restore.yaml", tmp_path, backup.name, elsewhere, fails="account", PUBLIC_URL="nowhere")
+    assert [ask(elsewhere, service, "SELECT count(*) FROM since") for service in SERVICES] == [0, 0, 0, 0]
+    assert [restores(elsewhere, service) for service in SERVICES] == [1, 1, 1, 1]
+    walk("restore.yaml", tmp_path, backup.name, elsewhere)
+    for service in SERVICES:
+        assert ask(elsewhere, service, "SELECT count(*) FROM pg_tables WHERE tablename = 'since'") == 0
+        assert restores(elsewhere, service) == 1
+
+    walk("restored.yaml", tmp_path, "2026-01-16T02:23:00", elsewhere)
+    assert [restores(elsewhere, service) for service in SERVICES] == [2, 2, 2, 2]
     shutil.rmtree(tmp_path / "backups")
+
+
+def ask(environ: dict[str, str], service: str, text: str) -> Any:
+    """The first value that a statement returns, in a database that the environment names."""
+    url = environ[f"{service.upper()}_DATABASE_URL"].replace("postgresql:", "postgresql+psycopg2:", 1)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        return connection.execute(sa.text(text)).scalar()
+
+
+def restores(environ: dict[str, str], service: str) -> int:
+    """How often this database was made fit."""
+    told = "SELECT count(*) FROM audit_entries WHERE action = 'service.restored'"
+    return int(ask(environ, service, told))

@@ -17,8 +17,10 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.backup import making, restoring
+from gateway.backup.__main__ import main
 from gateway.backup.manifest import BackupError, sha256
 from gateway.backup.places import Place, backup_named
+from gateway.data_folder import DATABASE_VARIABLES
 from libs.observe.health import version
 from libs.service import parts_of
 from tests.conftest import SERVICES
@@ -227,55 +229,68 @@ def test_a_backup_is_found_by_its_name(place: Place, backup: Path) -> None:
         backup_named("backup_19990101", place)
 
 
-def test_without_a_suite_there_is_nothing_to_back_up(tmp_path: Path) -> None:
-    environ = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path / "none")}
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway.backup", "make"],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("There is no suite in")
-
-
-@pytest.fixture
-def four(environment: dict[str, str]) -> Iterator[restoring.Programs]:
-    """Databases with nothing in them, and others that are to take their places."""
-    values = {
-        f"{service.upper()}_DATABASE_URL": urlsplit(environment["ACCOUNT_DATABASE_URL"])
-        ._replace(path=f"/swap_{os.getpid()}_{service}")
-        .geturl()
-        for service in SERVICES
-    }
-    with restoring.Programs(values) as programs:
-        for service, name in programs.databases.items():
-            programs.ask(service, f'CREATE DATABASE "{name}"', database="postgres")
-            programs.ask(service, "CREATE TABLE old ()")
-            programs.ask(service, f'CREATE DATABASE "{name}_restoring"', database="postgres")
-        yield programs
-        for service, name in programs.databases.items():
-            for suffix in ("", "_restoring", "_before_now"):
-                programs.ask(
-                    service, f'DROP DATABASE IF EXISTS "{name}{suffix}" WITH (FORCE)', database="postgres"
-                )
-
-
-def is_old(programs: restoring.Programs, service: str) -> bool:
-    return programs.ask(service, "SELECT count(*) FROM pg_tables WHERE tablename = 'old'") == "1"
-
-
-def test_databases_change_places_all_of_them_or_none(
-    four: restoring.Programs, environment: dict[str, str]
+def test_without_a_suite_there_is_nothing_to_back_up_or_to_make_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = environment["ACCOUNT_DATABASE_URL"].replace("postgresql:", "postgresql+psycopg2:", 1)
-    third = urlsplit(url)._replace(path=f"/{four.databases['oidc']}").geturl()
-    engine = sa.create_engine(third)
-    with engine.connect(), pytest.raises(BackupError, match="the present ones are where they were"):
-        four.run("restore.sh", "swap", "restoring", "before_now")
-    engine.dispose()
-    assert all(is_old(four, service) for service in SERVICES)
-    four.run("restore.sh", "quiet")
-    four.run("restore.sh", "swap", "restoring", "before_now")
-    assert not any(is_old(four, service) for service in SERVICES)
+    for name in ("REDIS_URL", *DATABASE_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ID_ENV", "")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "none"))
+    for step in (["make"], ["restored", "--made-at", "2026-01-16", "--yes"]):
+        assert main(step) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("There is no suite in")
+    assert not (tmp_path / "none").exists()
+
+
+def test_in_a_pod_each_service_is_told_where_its_own_fresh_database_is(
+    place: Place,
+    backup: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BACKUP_DIR", str(place.backups))
+    assert main(["plan-restore", str(tmp_path), backup.name]) == 0
+    for service in SERVICES:
+        file = tmp_path / f"{service}_url"
+        assert file.read_text() == f"{os.environ[f'{service.upper()}_DATABASE_URL']}_restoring"
+        assert file.stat().st_mode & 0o077 == 0
+    made_at = json.loads((backup / "manifest.json").read_text())["made_at"]
+    assert (tmp_path / "made_at").read_text() == made_at
+    said = capsys.readouterr().out
+    assert f"{backup.name} can be restored here" in said
+    assert made_at in said
+
+
+def test_in_a_pod_a_backup_that_there_is_not_is_answered_with_those_that_there_are(
+    place: Place,
+    backup: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("BACKUP_DIR", str(place.backups))
+    for name in ("", "backup_YYYYMMDD"):
+        assert main(["plan-restore", str(tmp_path / "plan"), name]) == 1
+        assert f"there are: {backup.name}" in capsys.readouterr().err
+    assert not (tmp_path / "plan").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "must say of when the databases are, such as 2026-01-16T02:23:00"),
+        ("MADE_AT", "not 'MADE_AT'"),
+        ("backup_20260116", "not 'backup_20260116'"),
+        ("2999-01-16T02:23:00", r"lies ahead: 2999-01-16T02:23:00\+0000\. It is in UTC"),
+    ],
+)
+def test_of_when_databases_are_has_to_be_said_so_that_it_can_be(text: str, words: str) -> None:
+    with pytest.raises(BackupError, match=words):
+        restoring.moment_of(text)
+
+
+def test_what_says_no_place_in_time_is_in_utc() -> None:
+    assert restoring.moment_of("2026-01-16T02:23:00") == restoring.moment_of("2026-01-16T05:23:00+03:00")

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from gateway.backup import making, restoring
+from gateway.backup.manifest import BackupError
 from gateway.backup.places import Place
 from libs import restoring as after
 from libs.database import utcnow
@@ -22,7 +23,16 @@ from libs.service import parts_of
 from services.notification.flows.delivery import mail_health
 from tests.account.conftest import PASSWORD, is_signed_in
 from tests.conftest import envelope_of, receive, run_command, sign_in_copy
-from tests.gateway.backups import Apps, all_apps, databases, place_in, restored, scalar
+from tests.gateway.backups import (
+    Apps,
+    all_apps,
+    databases,
+    forget_keys,
+    place_in,
+    restored,
+    scalar,
+    stopped,
+)
 from tests.notification.conftest import request_of
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty, error_of
 from tests.onboarding import steps
@@ -320,6 +330,30 @@ def test_the_command_asks_before_it_signs_everybody_out(world: World) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["sessions ended"] >= 1
     assert not is_signed_in(browser)
+
+
+def test_databases_that_came_back_by_another_way_are_made_fit_where_they_are(
+    world: World, place: Place
+) -> None:
+    app = world.apps["account"]
+    browser = Browser(app)
+    browser.fill("/login", email=world.email, password=PASSWORD)
+    assert is_signed_in(browser)
+    moment = utcnow() - timedelta(days=1)
+    before = databases(world.apps)
+    with stopped(world.apps):
+        with pytest.raises(BackupError, match="say --yes, or CONFIRM=1"):
+            restoring.settle(place, moment, is_sure=False)
+        restoring.settle(place, moment, is_sure=True)
+    forget_keys()
+    assert databases(world.apps) == before
+    assert not is_signed_in(browser)
+    for service, app in world.apps.items():
+        listed = run_command(app, "audit", "list", "--target", f"service:{service}", "--json")
+        entry = json.loads(listed.stdout)[0]
+        assert entry["after"]["backup_of"].startswith(f"{moment:%Y-%m-%d}")
+        waits = "SELECT count(*) FROM outbox_deliveries WHERE state = 'sent'"
+        assert scalar(app, waits) == 0, "what a database has to tell waits until its suite starts"
 
 
 def test_what_was_there_before_stays_aside(world: World) -> None:

@@ -104,6 +104,20 @@ def test_four_relays_side_by_side_send_no_row_twice(sample_app: Flask, recorder:
     assert sorted(recorder.sent) == sorted((str(event_id), False) for event_id in ids)
 
 
+def test_what_is_committed_while_the_relay_sleeps_waits_for_whoever_is_awake(
+    sample_app: Flask, recorder: Recorder
+) -> None:
+    with sample_app.app_context():
+        with sample.outbox.asleep():
+            kept = record(wakes=True)
+            assert sample.outbox._relay is not None
+            assert not sample.outbox._relay._wanted.is_set()
+            assert recorder.sent == []
+        later = record(wakes=True)
+        eventually(lambda: len(recorder.sent) == 2)
+    assert sorted(recorder.sent) == sorted((str(event_id), False) for event_id in kept + later)
+
+
 def test_an_unconfirmed_event_is_sent_again_with_growing_waits_and_no_end(
     sample_app: Flask, recorder: Recorder
 ) -> None:

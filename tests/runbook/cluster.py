@@ -30,6 +30,9 @@ def answer(arguments: list[str], secrets: dict[str, str]) -> int | None:
     if arguments[:2] == ["get", "deployments"]:
         print("deployment.apps/id-oidc")
         return 0
+    if arguments[:2] == ["get", "job"]:
+        print("SuccessCriteriaMet Complete")
+        return 0
     if arguments[:2] == ["get", "pods"]:
         print("pod/id-account-0")
         return 0

@@ -42,7 +42,9 @@ ROLLED = "Deployment StatefulSet"
 RUNNING = "Deployment StatefulSet Job Service"
 VERBS = {
     "apply": _verb("-f --filename -k --kustomize --dry-run -l --selector", "--server-side --prune -R"),
-    "delete": _verb("-f --filename -k -l --selector --grace-period", "--ignore-not-found --wait --now"),
+    "delete": _verb(
+        "-f --filename -k -l --selector --grace-period --cascade", "--ignore-not-found --wait --now"
+    ),
     "diff": _verb("-f -k"),
     "get": _verb("-l --selector -o --output --sort-by --field-selector", "-w --watch --show-labels", 1),
     "describe": _verb("-l --selector", "", 1),

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from libs.database import utcnow
 from services.oidc.extensions import db
-from services.oidc.flows.keys import replace_suspects
+from services.oidc.flows.keys import replace_all
 from services.oidc.models import AccessToken, AnnouncedKeys, Consent, Grant, InitialAccessToken, Subject
 
 CAUSE = "restored"
@@ -18,7 +18,7 @@ VERSIONS_AHEAD = 1000
 def end_what_may_have_ended() -> dict[str, int]:
     """End every grant and token, forget consents, and sign by new keys; the caller's transaction holds it.
 
-    The new keys end access tokens that verify by themselves, and keys that were withdrawn since the backup.
+    The new keys end access tokens that verify by themselves, and whatever a key has signed that was withdrawn since.
     """
     now = utcnow()
     grants = _change(sa.update(Grant).where(Grant.ended_at.is_(None)).values(ended_at=now, end_cause=CAUSE))
@@ -31,12 +31,13 @@ def end_what_may_have_ended() -> dict[str, int]:
         sa.update(InitialAccessToken).where(InitialAccessToken.expires_at > now).values(expires_at=now)
     )
     _change(sa.update(AnnouncedKeys).values(version=AnnouncedKeys.version + VERSIONS_AHEAD))
-    withdrawn = replace_suspects().withdrawn
+    made = replace_all()
     return {
         "grants ended": grants,
         "consents forgotten": consents,
         "registration tokens ended": tokens,
-        "signing keys replaced": len(withdrawn),
+        "signing keys replaced": len(made.turns),
+        "keys withdrawn": len(made.withdrawn),
     }
 
 

@@ -1,14 +1,16 @@
 """What an operator decides about keys: the next ones sign now, suspect ones go at once, one is withdrawn."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from flask import current_app
 from flask_babel import lazy_gettext
 
+from libs.service import parts_of
 from libs.web.problems import Problem
-from services.oidc.flows.keys.changes import ALWAYS, PUBLISHED, changing
-from services.oidc.flows.keys.material import make_material
+from services.oidc.flows.keys.changes import ALWAYS, PUBLISHED, Changes, changing
+from services.oidc.flows.keys.material import given_material, make_material, thumbprint_of
 from services.oidc.flows.keys.timing import timing
 from services.oidc.models import SigningKey
 
@@ -112,19 +114,40 @@ def replace_suspects(*, alg: str | None = None) -> Replacement:
     That is each whose private half was ever here, waiting ones too: whoever could read one could read all.
     Raises NoKeys.
     """
-    times = timing()
-    turns, withdrawn = [], []
     with changing() as keys:
-        for name in _named({*ALWAYS, *keys.algorithms()}, alg):
-            old = keys.of(name, "current")
-            for row in keys.rows:
-                if row.alg == name and row.state in PUBLISHED and not only_verifies(row):
-                    keys.retire(row, is_trusted=False)
-                    withdrawn.append(row.kid)
-            new = keys.add(make_material(name), "current")
-            turns.append(Turn(alg=name, kid=new.kid, replaced=old.kid if old else None))
-            keys.complete([name])
-        return Replacement(turns=turns, withdrawn=withdrawn, cached_until=keys.now + times.caching)
+        suspects = [row for row in keys.rows if row.state in PUBLISHED and not only_verifies(row)]
+        return _replace(keys, suspects, alg)
+
+
+def replace_all() -> Replacement:
+    """After a restore: new keys sign at once, and nothing is believed that any key of before has signed.
+
+    Each may have been withdrawn since the backup: one that only verifies, one that was retired long ago and by which
+    ID tokens are hints still, and one that the settings have brought since and would bring again. Raises SettingsError.
+    """
+    given = given_material(parts_of(current_app).settings)
+    with changing() as keys:
+        known = {thumbprint_of(row.public_jwk) for row in keys.rows}
+        names = {row.kid for row in keys.rows}
+        for material in given:
+            if material.thumbprint not in known and material.kid not in names:
+                keys.add(replace(material, private_pem=None), "previous", is_imported=True)
+        return _replace(keys, [row for row in keys.rows if row.withdrawn_at is None])
+
+
+def _replace(keys: Changes, suspects: list[SigningKey], alg: str | None = None) -> Replacement:
+    turns, withdrawn = [], []
+    algorithms = _named({*ALWAYS, *keys.algorithms()}, alg)
+    replaced = {name: keys.of(name, "current") for name in algorithms}
+    for row in suspects:
+        if alg in (None, row.alg):
+            keys.retire(row, is_trusted=False)
+            withdrawn.append(row.kid)
+    for name, old in replaced.items():
+        new = keys.add(make_material(name), "current")
+        turns.append(Turn(alg=name, kid=new.kid, replaced=old.kid if old else None))
+    keys.complete(algorithms)
+    return Replacement(turns=turns, withdrawn=withdrawn, cached_until=keys.now + timing().caching)
 
 
 @dataclass(frozen=True, kw_only=True)

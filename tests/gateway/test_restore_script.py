@@ -1,0 +1,150 @@
+"""restore.sh: databases change places, all of them or none, and whatever a server does not say stops it."""
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import sqlalchemy as sa
+
+from gateway.backup.manifest import BackupError
+from gateway.backup.programs import LIST, SERVICE_FILE, Programs
+from tests.conftest import SERVICES
+from tests.running import wait_until
+
+
+@pytest.fixture
+def four(environment: dict[str, str]) -> Iterator[Programs]:
+    """Databases with nothing in them, and others that are to take their places."""
+    values = {
+        f"{service.upper()}_DATABASE_URL": urlsplit(environment["ACCOUNT_DATABASE_URL"])
+        ._replace(path=f"/swap_{os.getpid()}_{service}")
+        .geturl()
+        for service in SERVICES
+    }
+    with Programs(values) as programs:
+        for service, name in programs.databases.items():
+            programs.ask(service, f'CREATE DATABASE "{name}"', database="postgres")
+            programs.ask(service, "CREATE TABLE old ()")
+            programs.ask(service, f'CREATE DATABASE "{name}_restoring"', database="postgres")
+        yield programs
+        for service, name in programs.databases.items():
+            for suffix in ("", "_restoring", "_before_now"):
+                programs.ask(
+                    service, f'DROP DATABASE IF EXISTS "{name}{suffix}" WITH (FORCE)', database="postgres"
+                )
+
+
+@pytest.fixture
+def held(four: Programs, environment: dict[str, str]) -> Iterator[sa.Engine]:
+    """Somebody is connected to the third database, so that it cannot move. PostgreSQL waits five seconds for that."""
+    url = environment["ACCOUNT_DATABASE_URL"].replace("postgresql:", "postgresql+psycopg2:", 1)
+    engine = sa.create_engine(urlsplit(url)._replace(path=f"/{four.databases['oidc']}").geturl())
+    with engine.connect():
+        yield engine
+    engine.dispose()
+
+
+def swap(four: Programs) -> None:
+    four.run("restore.sh", "swap", "restoring", "before_now")
+
+
+def is_old(programs: Programs, service: str) -> bool:
+    return programs.ask(service, "SELECT count(*) FROM pg_tables WHERE tablename = 'old'") == "1"
+
+
+def is_there(programs: Programs, name: str) -> bool:
+    found = programs.ask(
+        "account", f"SELECT 1 FROM pg_database WHERE datname = '{name}'", database="postgres"
+    )
+    return found == "1"
+
+
+def logs_in_as(programs: Programs, service: str, role: str, password: str) -> None:
+    """From now on this service's line of the service file names somebody else."""
+    file = programs.folder / SERVICE_FILE
+    sections = file.read_text().split("\n\n")
+    for number, section in enumerate(sections):
+        if section.startswith(f"[{service}]"):
+            section = re.sub(r"(?m)^user=.*$", f"user={role}", section)
+            sections[number] = re.sub(r"(?m)^password=.*$", f"password={password}", section)
+    file.write_text("\n\n".join(sections))
+
+
+def test_databases_change_places_all_of_them_or_none_whoever_loses_patience(
+    four: Programs, held: sa.Engine
+) -> None:
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
+        "PATH": f"{four._path}{os.pathsep}{os.environ['PATH']}",
+        "PGSERVICEFILE": str(four.folder / SERVICE_FILE),
+        "DATABASES": str(four.folder / LIST),
+    }
+    command = ["sh", str(four.folder / "restore.sh"), "swap", "restoring", "before_now"]
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: is_there(four, f"{four.databases['notification']}_before_now"))
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert "the present ones are where they were" in said
+    assert process.returncode == 1
+    assert all(is_old(four, service) for service in SERVICES)
+    assert all(is_there(four, f"{name}_restoring") for name in four.databases.values())
+
+
+def test_those_of_before_stay_aside_and_where_there_was_none_the_fresh_one_stands(four: Programs) -> None:
+    four.run("restore.sh", "quiet")
+    lost = four.databases["account"]
+    four.ask("account", f'DROP DATABASE "{lost}"', database="postgres")
+    swap(four)
+    assert not any(is_old(four, service) for service in SERVICES)
+    aside = {name for name in four.databases.values() if is_there(four, f"{name}_before_now")}
+    assert aside == set(four.databases.values()) - {lost}
+
+
+def test_where_a_server_does_not_say_what_is_there_nothing_is_touched(four: Programs) -> None:
+    """One that refuses us is not one without databases."""
+    file = four.folder / SERVICE_FILE
+    mine = file.read_text()
+    for step in (("quiet",), ("swap", "restoring", "before_now"), ("drop", "restoring")):
+        logs_in_as(four, "notification", "nobody_at_all", "wrong")
+        with pytest.raises(BackupError, match="nobody_at_all"):
+            four.run("restore.sh", *step)
+        file.write_text(mine)
+        assert all(is_old(four, service) for service in SERVICES)
+    name = four.databases["account"]
+    four.ask("account", f'DROP DATABASE "{name}_restoring"', database="postgres")
+    with pytest.raises(BackupError, match=f"There is no {name}_restoring .* nothing was touched"):
+        swap(four)
+    assert all(is_old(four, service) for service in SERVICES)
+
+
+@pytest.mark.soak  # PostgreSQL's five seconds pass
+def test_where_a_server_goes_away_halfway_it_says_which_could_not_be_put_back(
+    four: Programs, held: sa.Engine
+) -> None:
+    mine = (four.folder / SERVICE_FILE).read_text()
+    role, name = f"swapper_{os.getpid()}", four.databases["notification"]
+    four.ask("account", f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'halfway'", database="postgres")
+    logs_in_as(four, "notification", role, "halfway")
+    said: list[str] = []
+
+    def run() -> None:
+        try:
+            swap(four)
+        except BackupError as error:
+            said.append(str(error))
+
+    swapping = threading.Thread(target=run)
+    swapping.start()
+    wait_until(lambda: is_there(four, f"{name}_before_now"))
+    four.ask("account", f"ALTER ROLE {role} NOLOGIN", database="postgres")
+    swapping.join()
+    (four.folder / SERVICE_FILE).write_text(mine)
+    four.ask("account", f"DROP ROLE {role}", database="postgres")
+    assert f"Start nothing. Of {name} the present one has the suffix _before_now" in said[0]
+    assert not is_old(four, "notification")
+    others = [service for service in SERVICES if service != "notification"]
+    assert all(is_old(four, service) for service in others)
