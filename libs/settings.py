@@ -19,6 +19,7 @@ from libs.guard.secrets import strength
 
 MOST_SECONDS = 100 * 365 * 86_400
 """Of a length of time; and none is nothing: what is kept for so long would be deleted at once."""
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+=[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 
 
@@ -54,6 +55,8 @@ class Settings:
     """json (a record per line) or console (for people)."""
     OTEL_EXPORTER_OTLP_ENDPOINT: str = ""
     """Where traces go, by OTLP over HTTP: an address without /v1/traces. Unset: nothing is traced."""
+    OTEL_EXPORTER_OTLP_HEADERS: str = dataclasses.field(default="", repr=False)
+    """What the collector knows us by: `name=value`, comma-separated, unusual signs URL-encoded."""
     SESSION_IDLE_LIFETIME: timedelta = timedelta(days=14)
     """How long a sign-in session lives without being used, seconds; the life of its fast copy."""
     ACCESS_TOKEN_LIFETIME: timedelta = timedelta(minutes=10)
@@ -165,6 +168,12 @@ class Settings:
                 yield from strength.held_by(name, getattr(self, name))
 
     def _check_traces(self) -> None:
+        headers = [part.strip() for part in self.OTEL_EXPORTER_OTLP_HEADERS.split(",") if part.strip()]
+        if not all(_HEADER.fullmatch(header) for header in headers):
+            # OpenTelemetry would pass over it, and the collector refuse every trace.
+            raise SettingsError(
+                "OTEL_EXPORTER_OTLP_HEADERS must be name=value, comma-separated, other signs URL-encoded."
+            )
         if not self.OTEL_EXPORTER_OTLP_ENDPOINT:
             return
         url = urlsplit(self.OTEL_EXPORTER_OTLP_ENDPOINT)

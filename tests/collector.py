@@ -25,21 +25,23 @@ class Span:
 
 
 class Collector:
-    """What came so far; `bodies` as the bytes that they were."""
+    """What came so far; `bodies` as the bytes that they were, `keys` those that their senders were known by."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self.keys: set[str | None] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        bodies = self.bodies
+        bodies, keys = self.bodies, self.keys
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                keys.add(self.headers.get("api-key"))
                 is_packed = self.headers.get("Content-Encoding") == "gzip"
                 bodies.append(gzip.decompress(body) if is_packed else body)
                 self.send_response(200 if self.path == "/v1/traces" else 404)

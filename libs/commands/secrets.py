@@ -1,17 +1,26 @@
-"""`secrets`: fresh values, what the values of this service are (never they themselves), and re-encryption."""
+"""`secrets`: fresh values, what this service's are (never they themselves), their turns, and re-encryption."""
 
+import base64
 import json
-from collections.abc import Iterable
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
+import sqlalchemy as sa
 from flask import current_app
 from flask.cli import AppGroup
 
 from libs.commands import command, done, show
-from libs.guard.secrets import fresh
+from libs.guard.secrets import fresh, strength
 
-HELP = "Secrets of this service: make fresh ones, compare them, bring data under a new key."
+if TYPE_CHECKING:
+    from libs.guard.secrets.rings import Ring
+
+TURNING = click.Choice(["SECRET_KEY", *strength.RINGS])
+HELP = (
+    "Secrets of this service: make fresh ones, compare them, let them take turns, bring data under a new key."
+)
 
 
 def generating(group: AppGroup) -> AppGroup:
@@ -82,7 +91,127 @@ def secrets_group() -> AppGroup:
         if result.left or values["unopened"]:
             raise SystemExit(1)
 
+    _add_turns(group)
+    _add_logins(group)
     return group
+
+
+def _add_turns(group: AppGroup) -> None:
+    """Each reads the ring from stdin, as `kubectl get secret` gives it, and prints a patch of the Secret, as JSON."""
+
+    @group.command("add", help="Put a fresh key at the end of a ring: it is understood, and not used yet.")
+    @click.argument("setting", type=TURNING)
+    @command
+    def add(setting: str, as_json: bool) -> None:
+        def step(ring: "Ring", known: "Ring") -> tuple["Ring", str]:
+            turned = ring.with_new()
+            return (
+                turned,
+                f"The new key of {setting} is understood, and not used yet. Its name: KEY={turned.names[-1]}",
+            )
+
+        _turn(setting, step)
+
+    @group.command("promote", help="Put a key in front, from where it is used. Once more, nothing changes.")
+    @click.argument("setting", type=TURNING)
+    @click.argument("key")
+    @command
+    def promote(setting: str, key: str, as_json: bool) -> None:
+        def step(ring: "Ring", known: "Ring") -> tuple["Ring", str]:
+            turned = ring.promoted(key, known=known)
+            if turned == ring:
+                return ring, f"{key} is in front of {setting} already: nothing changes."
+            return turned, f"{key} is in front of {setting}; {', '.join(turned.names[1:])} is understood."
+
+        _turn(setting, step)
+
+    @group.command("trim", help="Leave the key in front alone.")
+    @click.argument("setting", type=TURNING)
+    @command
+    def trim(setting: str, as_json: bool) -> None:
+        def step(ring: "Ring", known: "Ring") -> tuple["Ring", str]:
+            turned = ring.trimmed(known=known)
+            if turned == ring:
+                return ring, f"{setting} has one key alone: nothing changes."
+            return turned, f"{turned.names[0]} stays in {setting}; {', '.join(ring.names[1:])} goes."
+
+        _turn(setting, step)
+
+
+def _turn(setting: str, step: "Callable[[Ring, Ring], tuple[Ring, str]]") -> None:
+    """Stdout is for the Secret, stderr for whoever looks."""
+    from libs.guard.secrets.rings import CannotTurn, Ring
+    from libs.service import parts_of
+
+    try:
+        ring = Ring.read(setting, sys.stdin.read())
+        turned, sentence = step(ring, Ring.of(parts_of(current_app).settings, setting))
+    except CannotTurn as refusal:
+        raise click.ClickException(str(refusal)) from None
+    click.echo(sentence, err=True)
+    click.echo(json.dumps(turned.as_patch()))
+
+
+def _add_logins(group: AppGroup) -> None:
+    @group.command(
+        "next-login",
+        help="Of a password on stdin: a patch of the Secret by which this service uses another login to its database.",
+    )
+    @click.option("--sql", is_flag=True, help="What makes that login, for PostgreSQL's administrator.")
+    @command
+    def next_login(sql: bool, as_json: bool) -> None:
+        from libs.guard.secrets import logins
+        from libs.guard.secrets.rings import CannotTurn
+        from libs.service import parts_of
+
+        password = sys.stdin.read().strip()
+        if len(password) < strength.MIN_SECRET_LENGTH:
+            raise click.ClickException(
+                "No password came by stdin: secrets generate --name PASSWORD makes one."
+            )
+        parts = parts_of(current_app)
+        settings = parts.settings
+        with parts.db.engine.connect() as connection:
+            login = logins.next_login(connection, password)
+            if sql:
+                statements = list(logins.statements(connection, password))
+                click.echo(f"The next login is {login}.", err=True)
+                done("\n".join(statements), {"login": login, "statements": statements}, as_json=as_json)
+                return
+            owner = connection.execute(sa.text("SELECT current_user")).scalar_one()
+        try:
+            logins.try_login(settings, login, password, owner=owner)
+        except CannotTurn as refusal:
+            raise click.ClickException(str(refusal)) from None
+        click.echo(f"{login} works, and acts as {owner}.", err=True)
+        address = logins.address(settings, login, password)
+        click.echo(json.dumps({"stringData": {settings.database_variable(): address}}))
+
+    @group.command(
+        "close-logins",
+        help="Of the address that the Secret holds, on stdin in base64: SQL that closes the logins used before it.",
+    )
+    @command
+    def close_logins(as_json: bool) -> None:
+        from libs.guard.secrets import logins
+        from libs.guard.secrets.rings import CannotTurn
+        from libs.service import parts_of
+
+        try:
+            text = base64.b64decode(sys.stdin.read(), validate=True).decode()
+            kept = sa.make_url(text).username or ""
+        except (ValueError, sa.exc.ArgumentError):
+            raise click.ClickException("What came by stdin is no address of a Secret.") from None
+        with parts_of(current_app).db.engine.connect() as connection:
+            try:
+                found = list(logins.closings(connection, kept))
+            except CannotTurn as refusal:
+                raise click.ClickException(str(refusal)) from None
+        click.echo(f"{kept}: stays.", err=True)
+        for closing in found:
+            click.echo(closing.says, err=True)
+        statements = [closing.statement for closing in found if closing.statement]
+        done("\n".join(statements), {"kept": kept, "statements": statements}, as_json=as_json)
 
 
 def _tell(column: str, rows: int) -> None:

@@ -50,6 +50,8 @@ def test_good_settings_are_read_with_their_types() -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:password@collector.example"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example/?token=x"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "api-key"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer a,b"),
         ("ACCESS_TOKEN_LIFETIME", "ten minutes"),
         ("ACCESS_TOKEN_LIFETIME", "0"),
         ("ACCESS_TOKEN_LIFETIME", "-600"),

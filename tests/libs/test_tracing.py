@@ -24,6 +24,7 @@ from tests.collector import Collector, hanging
 from tests.gateway.doors import ROOT, gunicorn, running
 from tests.libs.traced import NUMBER, SECRET
 
+KEY = "what-the-collector-knows-us-by"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 UNTRACED = """
@@ -71,7 +72,8 @@ def arrived(
     """What the traced service sent, and its log."""
     settings = {**environment, "NOTIFICATION_DATABASE_URL": sample_settings.DATABASE_URL}
     with Collector() as collector:
-        done = python("-m", "tests.libs.traced", environ={**settings, ENDPOINT: collector.url})
+        known_by = {"OTEL_EXPORTER_OTLP_HEADERS": f"api-key={KEY}"}
+        done = python("-m", "tests.libs.traced", environ={**settings, **known_by, ENDPOINT: collector.url})
         yield collector, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -99,6 +101,12 @@ def test_what_only_machines_ask_is_not_traced(arrived: Arrived) -> None:
     routes = {span.attributes.get("http.route") for span in arrived[0].spans()}
     assert "/trouble" in routes
     assert not routes & {"/healthz", "/metrics"}
+
+
+def test_the_collector_knows_us_by_the_header_that_is_set(arrived: Arrived) -> None:
+    collector, log = arrived
+    assert collector.keys == {KEY}
+    assert KEY not in json.dumps(log)
 
 
 def test_no_secret_is_in_a_trace_whatever_went_wrong(arrived: Arrived) -> None:

@@ -27,6 +27,7 @@ CLEANUP = 'id_cleanup_last_success_seconds{job="account.clear_events"}'
 BEAT = "id_beat_last_run_seconds"
 CONNECTIONS = 'id_db_server_connections{service="account"}'
 MOST_CONNECTIONS = 'id_db_server_connections_max{service="account"}'
+UNOPENED = 'id_sealed_rows_unopened{service="account"}'
 BACKUP = "id_backup_last_success_seconds"
 WEB = 'up{job="id-web",component="account",instance="a"}'
 OTHER_WEB = 'up{job="id-web",component="account",instance="b"}'
@@ -37,7 +38,7 @@ def idle(steps: int, step: int = 1) -> dict[str, str]:
     clock = f"{60 * step}x{steps}"
     standing = [LOGINS, FAILED_LOGINS, ISSUED, REFUSED, LIMITS, ANSWERS, ERRORS, QUICK, SLOW, ALL]
     standing += [SENT, UNREACHABLE, REFUSED_MAIL, NO_KEY, SERVICE, COMPONENT, BREAKER]
-    standing += [QUEUE, MAILS, OLDEST, PARKED, TASK_FAILURES]
+    standing += [QUEUE, MAILS, OLDEST, PARKED, TASK_FAILURES, UNOPENED]
     return {
         **dict.fromkeys(standing, f"0x{steps}"),
         HEARTBEAT: f"0+{clock}",
@@ -238,6 +239,15 @@ CASES = (
         good={SENT: "0+1x40", REFUSED_MAIL: "0+5x40"},
         early=8,
         late=25,
+    ),
+    Case(
+        # Looked at every quarter of an hour.
+        alert="IdSealedRowsUnopened",
+        bad={UNOPENED: "0x5 3x40"},
+        good={UNOPENED: "0x5 3x15 0x30"},
+        early=24,
+        late=30,
+        labels={"service": "account"},
     ),
     Case(
         alert="IdDatabaseConnectionsNearMaximum",

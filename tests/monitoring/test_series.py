@@ -9,6 +9,7 @@ import yaml
 from flask import Flask
 
 from gateway.routes import SERVICES
+from libs.guard.secrets import rotation
 from libs.observe.metrics import TASK_OUTCOMES, WORLD
 from services.oidc.flows.keys import ensure_keys
 from tests.monitoring.expositions import everything, of_web, read
@@ -30,6 +31,8 @@ FIXED = {
     "id_events_pending": {"service"},
     "id_events_oldest_seconds": {"service"},
     "id_events_parked": {"service"},
+    "id_sealed_rows_left": {"service"},
+    "id_sealed_rows_unopened": {"service"},
     "id_queue_depth": {"queue"},
     "id_email_sent_total": {"result"},
     "id_breaker_state": {"name"},
@@ -47,6 +50,7 @@ MOST_SERIES_PER_NAME = 400
 def shown(make_app: Callable[[str], Flask]) -> Shown:
     with make_app("oidc").app_context():
         ensure_keys()  # as whoever sets a suite up
+        rotation.run()  # and as its worker does every quarter of an hour
     found: Shown = {}
     for series in everything([make_app(service) for service in SERVICES]):
         labels = found.setdefault(series.name, {})

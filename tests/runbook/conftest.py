@@ -21,24 +21,16 @@ MEMBER = "user@example.com"
 """Whom the runbook is about."""
 
 KUBECTL = f"""#!{sys.executable}
-import base64, json, os, subprocess, sys, time
+import json, os, sys, time
 arguments = sys.argv[1:]
 sys.path.insert(0, {str(ROOT)!r})
 from tests.runbook.commands import ask
-secrets = {{}}
-if os.path.exists(os.environ["SECRETS"]):
-    secrets = json.load(open(os.environ["SECRETS"]))
-from tests.runbook.cluster import answer
+from tests.runbook.cluster import answer, load, store
+secrets = load("SECRETS")
+os.environ.update(load("RUNNING"))
 code = answer(arguments, secrets)
 if code is not None:
     sys.exit(code)
-if arguments[:3] == ["patch", "secret", "id-service-secrets"]:
-    patch = next(word.removeprefix("-p=") for word in arguments if word.startswith("-p="))
-    for change in json.loads(patch):
-        assert change["op"] == "replace", change
-        secrets[change["path"].removeprefix("/data/")] = base64.b64decode(change["value"]).decode()
-    json.dump(secrets, open(os.environ["SECRETS"], "w"))
-    sys.exit()
 if arguments[:2] == ["set", "env"]:
     # A pod that starts so is ready when its health says so.
     deployments = [word for word in arguments if word.startswith("deployment/id-")]
@@ -65,7 +57,7 @@ if arguments[:3] == ["apply", "-f", "k8s/jobs.yaml"]:
     sys.exit()
 where = next((word for word in arguments if word.startswith(("deployment/id-", "svc/id-service"))), "")
 service = where.removeprefix("deployment/id-").removesuffix("-worker")
-runs_here = arguments[0] in ("exec", "logs", "port-forward") or arguments[:2] in (
+runs_here = arguments[0] in ("exec", "port-forward") or arguments[:2] in (
     ["rollout", "restart"], ["rollout", "status"])
 if not where or not runs_here:
     # Whether there would be something to do for it is what test_kubectl.py reads.
@@ -78,15 +70,12 @@ if arguments[0] == "exec":
     sys.exit(ask(os.environ["COMMANDS"], command[1:]))
 elif arguments[:2] == ["rollout", "restart"]:
     # A pod that starts has the secret as it is now, and is ready when its health says so.
+    store("RUNNING", secrets)
     os.environ.update(secrets)
     with open(os.devnull, "w") as nowhere:
         sys.exit(ask(os.environ["COMMANDS"], ["--app", "services." + service, "health"], [0, nowhere.fileno(), 2]))
 elif arguments[:2] == ["rollout", "status"]:
     print("deployment", where.partition("/")[2], "successfully rolled out")
-elif arguments[0] == "logs":
-    for line in open(os.environ["DATA_DIR"] + "/log/web.jsonl", errors="replace"):
-        if '"service": "' + service + '"' in line:
-            print(line, end="")
 elif arguments[0] == "port-forward":
     assert arguments[-1] in ("8001:8001", "8001:80"), arguments
     time.sleep(60)
@@ -225,6 +214,7 @@ class Operator:
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             "COMMANDS": str(self.socket),
             "SECRETS": str(self.bin / "secrets.json"),
+            "RUNNING": str(self.bin / "running.json"),
             "ORIGIN": self.house.origin,
             "METRICS_ORIGIN": f"http://127.0.0.1:{self.house.metrics_port}",
         }
@@ -267,7 +257,9 @@ class Operator:
         return found
 
     def write_secrets(self, secrets: Mapping[str, str]) -> None:
-        (self.bin / "secrets.json").write_text(json.dumps(dict(secrets)))
+        """As patches made it, and every pod was restarted since."""
+        for name in ("secrets.json", "running.json"):
+            (self.bin / name).write_text(json.dumps(dict(secrets)))
 
     def sql(self, text: str) -> str:
         """As the database's administrator."""

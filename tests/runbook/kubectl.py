@@ -18,8 +18,8 @@ KINDS = {
     "hpa": "HorizontalPodAutoscaler", "pdb": "PodDisruptionBudget", "ingress": "Ingress",
     "networkpolicy": "NetworkPolicy", "namespace": "Namespace",
 }  # fmt: skip
-MADE_BY_KUBERNETES = {"pod", "po", "event", "node", "replicaset", "rs", "pvc"}
-"""What has names of its own, so that only a kind or a label can be written down."""
+MADE_BY_KUBERNETES = {"pod", "po", "event", "node", "replicaset", "rs", "pvc", "externalsecret"}
+"""What has names of its own, or is in no manifest of k8s/, so that only a kind or a label can be held against these."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ VERBS = {
     "get": _verb("-l --selector -o --output --sort-by --field-selector", "-w --watch --show-labels", 1),
     "describe": _verb("-l --selector", "", 1),
     "logs": _verb(
-        "-c --container --tail --since -l --selector",
-        "-f --follow -p --previous --prefix --all-containers",
+        "-c --container --tail --since -l --selector --max-log-requests",
+        "-f --follow -p --previous --prefix --all-containers --timestamps --ignore-errors",
         0,
         RUNNING,
     ),
@@ -63,6 +63,7 @@ VERBS = {
     "wait": _verb("--for --timeout -l --selector", "--all", 1),
     "create": _verb("--from --from-literal --from-file --dry-run -o", "", 2),
     "annotate": _verb("", "--overwrite", 2),
+    "label": _verb("", "--overwrite", 2),
     "rollout restart": _verb("-l --selector", "", 1, ROLLED),
     "rollout status": _verb("--timeout --revision -w", "", 1, ROLLED),
     "rollout undo": _verb("--to-revision", "", 1, ROLLED),
@@ -73,6 +74,8 @@ VERBS = {
     "set env": _verb("-c --containers --from", "--list", 1, ROLLED),
     "debug": _verb("--copy-to --container -c --image --target", "-i -t", 1),
 }
+MOST_PODS = 6
+"""Of a component, as its autoscaler makes them; during a rollout there is one more."""
 
 
 class Wrong(AssertionError):
@@ -169,11 +172,28 @@ def check(arguments: Sequence[str], made: Sequence[str] = ()) -> None:
         raise Wrong(f"a line without -n {NAMESPACE} is about another namespace")
     for selector in line.values("-l", "--selector"):
         _check_selector(selector)
+    if line.verb == "label":
+        _check_selector(",".join(word for word in line.words if "=" in word))
+    if line.verb == "logs":
+        _check_logs(line)
     for kind, name in targets(line):
         if not (kind == "Pod" and name in made):
             _check_target(line, kind, name)
     if line.verb == "exec" and not line.command:
         raise Wrong("kubectl exec wants -- and a command")
+
+
+def _check_logs(line: Line) -> None:
+    """Whether all is read that is to be: of all pods, and of each from its beginning, or as far back as is said."""
+    deployments = [name for kind, name in targets(line) if kind == "Deployment"]
+    if set(deployments) & set(named("HorizontalPodAutoscaler")):
+        raise Wrong("of a Deployment kubectl logs reads one pod: name all of them by -l")
+    if line.values("-l", "--selector") and not line.values("--tail"):
+        raise Wrong("with -l and without --tail there are ten lines of each pod")
+    is_followed = {"-f", "--follow"} & {name for name, _ in line.options}
+    most = int((line.values("--max-log-requests") or ["5"])[0])
+    if is_followed and line.values("-l", "--selector") and most <= MOST_PODS:
+        raise Wrong("of more pods than --max-log-requests none is followed")
 
 
 def _check_selector(selector: str) -> None:
@@ -201,7 +221,7 @@ def targets(line: Line) -> Iterator[tuple[str, str]]:
         words = [f"pod/{word.partition(':')[0]}" for word in words if ":" in word]
     elif line.verb == "port-forward":
         words = words[:1]
-    elif line.verb in ("annotate", "set image", "set env"):
+    elif line.verb in ("annotate", "label", "set image", "set env"):
         words = [word for word in words if "=" not in word and not word.endswith("-")]
     if words and line.verb in ("exec", "logs", "port-forward", "debug") and "/" not in words[0]:
         yield "Pod", words[0]

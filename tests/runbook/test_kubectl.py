@@ -1,9 +1,12 @@
 """Lines with kubectl, those too that cannot run here: their syntax, and the names that they count on."""
 
+import re
+
 import pytest
 
 from tests.deployment.manifests import OUR_IMAGE, containers, named, template_of
-from tests.runbook.document import Block, blocks
+from tests.deployment.test_network import WITH_DATABASE, WITH_REDIS, selects
+from tests.runbook.document import DOCUMENT, Block, blocks
 from tests.runbook.kubectl import Wrong, calls, check, parse
 
 WITH_KUBECTL = [block for block in blocks() if block.language == "bash" and "kubectl" in block.text]
@@ -21,11 +24,44 @@ def test_kubectl_and_the_manifests_know_every_line(block: Block) -> None:
             pytest.fail(f"kubectl {' '.join(call)}: {wrong}")
 
 
+def lines_in_sentences() -> list[str]:
+    """What stands between backticks in the text and names its namespace, so that it is there to be copied."""
+    text = re.sub(r"^ *```.*?^ *```", "", DOCUMENT.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = [" ".join(span.split()) for span in re.findall(r"`(kubectl [^`]+)`", text)]
+    return [line for line in found if " -n " in line]
+
+
+@pytest.mark.parametrize("text", lines_in_sentences())
+def test_lines_in_sentences_are_as_good(text: str) -> None:
+    [call] = calls(text)
+    try:
+        check(call)
+    except Wrong as wrong:
+        pytest.fail(str(wrong))
+
+
+def test_a_copy_that_is_asked_reaches_what_it_asks_about_and_is_sent_nobody() -> None:
+    """By the labels that it is given: those of a pod would make it one more of its Deployment, and of its Service."""
+    copied = [block for block in WITH_KUBECTL if "--copy-to" in block.text]
+    assert copied
+    for block in copied:
+        [labels] = [line.words[2:] for call in calls(block.text) if (line := parse(call)).verb == "label"]
+        given = dict(word.split("=") for word in labels)
+        assert given["app"] == "id-service"
+        assert given["component"] in WITH_DATABASE & WITH_REDIS
+        for name, service in named("Service").items():
+            assert not selects({"matchLabels": service["spec"]["selector"]}, given["component"]), name
+
+
 @pytest.mark.parametrize("block", WITH_KUBECTL, ids=lambda block: block.name)
 def test_a_command_runs_in_a_pod_that_has_its_service(block: Block) -> None:
+    made = [name for call in calls(block.text) for name in parse(call).values("--copy-to")]
     for call in calls(block.text):
         line = parse(call)
-        if line.verb == "exec" and line.command[0] == "flask":
+        if line.verb == "exec" and line.command[0] == "flask" and line.words[0] not in made:
+            if "$" in line.words[0]:
+                assert line.words[0].replace("deployment/id-", "services.") == line.command[2]
+                continue
             deployment = named("Deployment")[line.words[0].partition("/")[2]]
             images = [
                 OUR_IMAGE.fullmatch(found["image"]) for found in containers(template_of(deployment)["spec"])
@@ -42,7 +78,11 @@ def test_a_command_runs_in_a_pod_that_has_its_service(block: Block) -> None:
         "kubectl scale hpa/id-account -n updspace-id --replicas=5",
         "kubectl scale deployment/id-account --replicas=5",
         "kubectl get hpa id-service -n updspace-id",
-        "kubectl logs -f deployment/id-account",
+        "kubectl logs -f deployment/id-beat",
+        "kubectl logs deployment/id-account -n updspace-id --tail=100",
+        "kubectl logs -n updspace-id -l component=account --prefix",
+        "kubectl logs -f -n updspace-id -l component=account --tail=10",
+        "kubectl logs -n updspace-id -l component=mail --prefix --tail=-1",
         "kubectl get pods -n updspace-id -l app=id",
         "kubectl get pods -n updspace-id -l app=id-service,component=mail",
         "kubectl get pods -n updspace-id -l 'app=id-service,component!=beet'",
@@ -69,7 +109,10 @@ def test_a_line_that_would_fail_at_night_fails_here(text: str) -> None:
     [
         "A=$(kubectl get secret id-service-secrets -n updspace-id -o jsonpath='{.data}' | base64 -d)",
         "kubectl exec -i postgres-0 -n updspace-id -- psql -U postgres id_account < file.sql",
-        "kubectl logs deployment/id-gateway -n updspace-id -c nginx --since=1h --previous",
+        "kubectl logs deployment/id-beat -n updspace-id --since=1h --previous",
+        "kubectl logs -n updspace-id -l component=gateway -c nginx --prefix --timestamps --tail=-1 --ignore-errors",
+        "kubectl logs -f -n updspace-id -l component=account --tail=10 --max-log-requests=10",
+        'kubectl label pod "$POD" -n updspace-id app=id-service component=account-worker',
         "kubectl delete job id-account-migrate id-oidc-migrate -n updspace-id",
         "kubectl get deployment,hpa -n updspace-id -o wide",
         "kubectl get networkpolicies,ingresses -n updspace-id",

@@ -143,6 +143,11 @@ def a_key_that_verifies(operator: Operator) -> dict[str, str]:
     return {"KID": next(key["kid"] for key in listed if key["state"] in ("previous", "next"))}
 
 
+def left_no_file(operator: Operator, said: str) -> None:
+    assert not list(operator.bin.glob("*.pem"))
+    assert "BEGIN" in operator.read_secrets()["OIDC_PRIVATE_KEY_PEM"]
+
+
 def is_mine(operator: Operator, said: str) -> None:
     """The imported key signs, and is published."""
     listed = json.loads(operator.command("oidc", "keys", "list", "--json"))
@@ -319,7 +324,7 @@ EXPECTED = {
         (r"RS256: \S+ signs from now on, instead of", r"the replaced keys verify until")
     ),
     "A signing key of your own / 1": Expected((r"writing RSA key",)),
-    "A signing key of your own / 2": Expected(()),
+    "A signing key of your own / 2": Expected((r"patched$",), after=left_no_file),
     "A signing key of your own / 3": Expected((r"successfully rolled out",)),
     "A signing key of your own / 4": Expected((r"^[4-9]$", r"\| RS256 \| next +\| .*\| True$")),
     "A signing key of your own / 5": Expected(
@@ -370,6 +375,32 @@ def test_it_runs_as_printed(operator: Operator, block: Block) -> None:
     for words in expected.says:
         assert re.search(words, said, re.MULTILINE), f"{words!r} is not in:\n{said[-3000:]}"
     expected.after(operator, said)
+
+
+def test_a_step_that_is_taken_twice_changes_nothing_the_second_time(operator: Operator) -> None:
+    name = "SECRET_KEY rotation / 2"
+    [block] = [block for block in BASH if block.name == name]
+    environ = EXPECTED[name].before(operator) or {}
+    operator.run(block.text, environ)
+    once = operator.read_secrets()
+    again = operator.run(block.text, environ)
+    assert "is in front of SECRET_KEY already: nothing changes." in again.stderr
+    assert operator.read_secrets() == once
+    EXPECTED[name].after(operator, again.stderr)
+
+
+def test_a_step_that_is_refused_changes_nothing_at_all(operator: Operator) -> None:
+    """The reader has forgotten to set KEY, and bash is theirs: it goes on after a line that fails."""
+    [block] = [block for block in BASH if block.name == "SECRET_KEY rotation / 2"]
+    before = {"SECRET_KEY_FALLBACKS": "a-key-of-before-that-nobody-guesses-3f9a1c2e"}
+    operator.write_secrets(before)
+    done = operator.run(f"set +euo pipefail\n{block.text}", {})
+    said = done.stdout + done.stderr
+    assert "SECRET_KEY has no key (none was named). It has" in said
+    assert "patched" not in said
+    assert "rolled out" not in said, "of the time before, and it would look as if it had been done"
+    assert operator.read_secrets() == before
+    operator.write_secrets({})
 
 
 def test_the_metrics_to_monitor_exist(operator: Operator) -> None:

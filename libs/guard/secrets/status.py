@@ -19,6 +19,7 @@ MATTERS = {
     "DATA_ENCRYPTION_KEYS": "sealed columns of this database",
     "EVENT_ENCRYPTION_KEYS": "sealed fields of events; shared by all",
     "REDIS_URL": "the password of Redis",
+    "OTEL_EXPORTER_OTLP_HEADERS": "who may send traces to the collector; made there",
     "DATABASE_URL": "the password of the database",
     "GITHUB_CLIENT_SECRET": "signing in with GitHub; made there",
     "DISCORD_CLIENT_SECRET": "signing in with Discord; made there",
