@@ -17,8 +17,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from tests.programs import PROGRAMS, apt_install, apt_unpack, prepare_programs
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -137,40 +139,6 @@ def _debian_pip_wheel(folder: Path) -> Path:
     return next((folder / "unpacked").glob("usr/share/python-wheels/pip-*.whl"))
 
 
-def apt_unpack(folder: Path, *packages: str) -> bool:
-    """Unpack Debian packages into `folder/unpacked`, which nobody has to be root for; whether it worked."""
-    for name in ("lists/partial", "cache/archives/partial"):
-        (folder / name).mkdir(parents=True)
-    apt = ["apt-get", "-qq", "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache"]
-    apt += ["-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User=root"]
-    for command in ([*apt, "update"], [*apt, "download", *packages]):
-        if subprocess.run(command, cwd=folder).returncode:
-            return False
-    unpack = [["dpkg", "-x", str(package), str(folder / "unpacked")] for package in folder.glob("*.deb")]
-    return all(subprocess.run(command).returncode == 0 for command in unpack)
-
-
-def apt_install(*packages: str) -> bool:
-    """Install Debian packages without letting them start servers; whether it worked."""
-    policy = Path("/usr/sbin/policy-rc.d")
-    is_ours = not policy.exists()
-    if is_ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        install = ["apt-get", "-qq", "-y", "install", "--no-install-recommends", *packages]
-        print(f"Installing {', '.join(packages)} with apt-get …", flush=True)
-        for command in (["apt-get", "-qq", "update"], install):
-            done = subprocess.run(command, env=environ, capture_output=True, text=True)
-        if done.returncode:
-            print(done.stderr.strip()[-2000:], file=sys.stderr)
-        return done.returncode == 0
-    finally:
-        if is_ours:
-            policy.unlink()
-
-
 # ---------------------------------------------------------------------------------------------- catalogues
 
 COMPILE = """
@@ -185,9 +153,7 @@ for source in sys.argv[1:]:
 
 
 def _compile_catalogues() -> None:
-    sources = [
-        source for owner in CATALOGUES for source in ROOT.glob(f"{owner}/translations/*/LC_MESSAGES/*.po")
-    ]
+    sources = [po for owner in CATALOGUES for po in ROOT.glob(f"{owner}/translations/*/LC_MESSAGES/*.po")]
     stale = [source for source in sources if not _is_newer(source.with_suffix(".mo"), source)]
     if stale and subprocess.run([PYTHON, "-c", COMPILE, *stale]).returncode:
         raise Refusal("A translation catalogue could not be compiled; its file and line stand above.")
@@ -236,7 +202,7 @@ def run() -> int:
 def suite() -> int:
     """Run the suite as in production on one machine: a process per service and worker, nginx in front."""
     prepare(RUN_LOCK)
-    if _prepare_programs({"NGINX_PROGRAM": PROGRAMS["NGINX_PROGRAM"]}):
+    if prepare_programs("NGINX_PROGRAM"):
         raise Refusal("The suite needs nginx: install it (apt-get install nginx).")
     os.execv(PYTHON, [str(PYTHON), "-m", "gateway.suite"])
 
@@ -260,114 +226,22 @@ def bench(*arguments: str) -> int:
 
 
 def _pytest(marks: str, *arguments: str, processes: int = 1, is_measured: bool = False) -> int:
+    from tests.servers import servers_of_a_run
+
     # Coverage by what rewrites the code, which costs a tenth; by tracing, the tests would take nearly twice as long.
     program = ["python", "-m", "slipcover", "-m", "pytest"] if is_measured else ["pytest"]
-    side_by_side = (
-        ["-n", str(processes), "--dist=loadscope", "--no-loadscope-reorder"] if processes > 1 else []
-    )
+    command = [str(VENV / "bin" / program[0]), *program[1:], "-m", marks]
+    if processes > 1:
+        command += ["-n", str(processes), "--dist=loadscope", "--no-loadscope-reorder"]
     prepare(RUN_LOCK, TESTS_LOCK)
-    not_run = _prepare_programs(PROGRAMS)
+    not_run = prepare_programs(*PROGRAMS)
     if not_run and os.environ.get("REQUIRE_EVERYTHING") == "1":
         raise Refusal("\n".join(["REQUIRE_EVERYTHING=1 asks for all tests.", *not_run]))
-    with _test_servers():
-        code = _wait_for(
-            [str(VENV / "bin" / program[0]), *program[1:], "-m", marks, *side_by_side, *arguments]
-        )
+    with servers_of_a_run():
+        code = _wait_for([*command, *arguments])
     for sentence in not_run:
         print(sentence, flush=True)
     return code
-
-
-@contextlib.contextmanager
-def _test_servers() -> Iterator[None]:
-    """A private PostgreSQL unless TEST_DATABASE_URL names another.
-
-    Each process of the tests starts a Redis of its own, since some of them fill it, empty it or cut its connections;
-    the first one takes that of TEST_REDIS_URL when it is named.
-    """
-    from gateway.servers import Postgres, find_redis
-
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="id-test-")))
-        postgres, redis = "the PostgreSQL of TEST_DATABASE_URL", str(find_redis(embedded=False))
-        if not os.environ.get("TEST_DATABASE_URL"):
-            database = Postgres(folder / "postgres", durable=False)
-            stack.callback(database.stop)
-            os.environ["TEST_DATABASE_URL"] = database.start(embedded=False).url("postgres")
-            postgres = str(database.binaries)
-        if os.environ.get("TEST_REDIS_URL"):
-            redis += ", and the Redis of TEST_REDIS_URL"
-        servers = f"Servers of this run: {postgres} and {redis}."
-        print(servers, flush=True)
-        yield
-        print(servers, flush=True)
-
-
-UNPACKED = VENV / "debian"
-"""Programs of packages that are not installed, since whoever wants a tool of theirs gets a server with it."""
-
-# What tests need beside Python: the variable that says where it is; its names, Debian's package, its users.
-PROGRAMS = {
-    # NGINX itself is how nginx hands its sockets on to the next one.
-    "NGINX_PROGRAM": (("nginx", "/usr/sbin/nginx"), "nginx", "the tests of the suite behind nginx"),
-    "CHROMIUM": (("chromium", "chromium-browser", "google-chrome"), "chromium", "the tests in a browser"),
-    "MOD_AUTH_OPENIDC": (
-        ("/usr/lib/apache2/modules/mod_auth_openidc.so",),
-        "libapache2-mod-auth-openidc",
-        "the tests with Apache as a relying party",
-    ),
-    "PROMETHEUS": (
-        ("prometheus", str(UNPACKED / "prometheus")),
-        "prometheus",
-        "the test of Prometheus beside the suite",
-    ),
-    "PROMTOOL": (("promtool", str(UNPACKED / "promtool")), "prometheus", "the tests of rules and alerts"),
-    "AMTOOL": (("amtool", str(UNPACKED / "amtool")), "prometheus-alertmanager", "the test of alerts' routes"),
-    "KUBECTL": (("kubectl",), "kubernetes-client", "the tests that assemble what Kubernetes is given"),
-}
-
-
-def _prepare_programs(wanted: Mapping[str, tuple[Sequence[str], str, str]]) -> list[str]:
-    """Find or install each program and tell its place in the environment; a sentence for each still missing."""
-
-    def missing() -> list[str]:
-        for variable in wanted:
-            if found := os.environ.get(variable) or find_program(variable):
-                os.environ[variable] = found
-        return [variable for variable in wanted if not os.environ.get(variable)]
-
-    if shutil.which("apt-get"):
-        to_unpack = [name for name in missing() if str(UNPACKED / name.lower()) in wanted[name][0]]
-        to_install = [name for name in missing() if name not in to_unpack]
-        if to_unpack and shutil.which("dpkg"):
-            _unpack_programs({name.lower(): wanted[name][1] for name in to_unpack})
-        if to_install and os.geteuid() == 0:
-            apt_install(*(wanted[name][1] for name in to_install))
-    return [
-        f"NOT RUN: {users}, because {package} is missing: apt-get install {package}."
-        for _, package, users in (wanted[variable] for variable in missing())
-    ]
-
-
-def find_program(variable: str) -> str | None:
-    """Where one of PROGRAMS is on this machine."""
-    return next(filter(None, map(_find, PROGRAMS[variable][0])), None)
-
-
-def _unpack_programs(packages: Mapping[str, str]) -> None:
-    """Put programs into UNPACKED, each out of its package."""
-    wanted = sorted(set(packages.values()))
-    print(f"Unpacking {', '.join(wanted)} …", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        if apt_unpack(Path(scratch), *wanted):
-            UNPACKED.mkdir(parents=True, exist_ok=True)
-            for name in packages:
-                shutil.copy(Path(scratch, "unpacked", "usr", "bin", name), UNPACKED)
-
-
-def _find(name: str) -> str | None:
-    """A program on the path, or a file that is there."""
-    return name if name.startswith("/") and Path(name).exists() else shutil.which(name)
 
 
 def _wait_for(command: Sequence[str]) -> int:
@@ -392,13 +266,8 @@ def lock(*arguments: str) -> int:
     """Resolve all requirements once for all and write the locks (ARGS=--upgrade for newer versions)."""
     prepare(RUN_LOCK)
     compile_ = [str(VENV / "bin" / "uv"), "pip", "compile", "--quiet", "--universal", "--python-version=3.11"]
-    compile_ += [
-        "--no-header",
-        "--no-annotate",
-        "--no-emit-index-url",
-        "--no-emit-find-links",
-        "pyproject.toml",
-    ]
+    compile_ += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+    compile_ += ["pyproject.toml"]
     outputs: dict[str, tuple[str, ...]]
     outputs = {f"services/{name}/requirements.txt": (name, "tracing") for name in SERVICES}
     outputs["gateway/requirements.txt"] = ("gateway", "tracing")
@@ -408,13 +277,11 @@ def lock(*arguments: str) -> int:
         together = Path(scratch, "together.txt")
         if (ROOT / TESTS_LOCK).exists() and "--upgrade" not in arguments:
             shutil.copy(ROOT / TESTS_LOCK, together)  # keep what is locked where it still fits
-        subprocess.run([*compile_, "--all-extras", "-o", together, *arguments], cwd=ROOT, check=True)
+        subprocess.run([*compile_, "--all-extras", "-o", together, *arguments], check=True)
         for output, extras in outputs.items():
             wanted = [f"--extra={extra}" for extra in extras]
             made = Path(scratch, "made.txt")
-            subprocess.run(
-                [*compile_, "--generate-hashes", *wanted, "-c", together, "-o", made], cwd=ROOT, check=True
-            )
+            subprocess.run([*compile_, "--generate-hashes", *wanted, "-c", together, "-o", made], check=True)
             (ROOT / output).write_text("# Written by `make lock` from pyproject.toml.\n" + made.read_text())
             made.unlink()
     return 0
@@ -424,8 +291,7 @@ def migrate() -> int:
     """Bring the four databases that the settings name to the newest schema."""
     prepare(RUN_LOCK)
     for name in SERVICES:
-        code = _wait_for([str(VENV / "bin" / "flask"), "--app", f"services.{name}", "db", "upgrade"])
-        if code:
+        if code := _wait_for([str(VENV / "bin" / "flask"), "--app", f"services.{name}", "db", "upgrade"]):
             return code
     return 0
 
@@ -516,10 +382,9 @@ def main(arguments: Sequence[str]) -> int:
     takes_more = COMMANDS[name].__code__.co_flags & 0x04  # *arguments
     if arguments[1:] and not takes_more:
         raise Refusal(f"The command {name} takes no arguments.")
-    if os.environ.get("DATA_DIR"):
-        os.environ["DATA_DIR"] = os.path.abspath(os.environ["DATA_DIR"])
-    if os.environ.get("BACKUP_DIR"):
-        os.environ["BACKUP_DIR"] = os.path.abspath(os.environ["BACKUP_DIR"])
+    for folder in ("DATA_DIR", "BACKUP_DIR"):
+        if os.environ.get(folder):
+            os.environ[folder] = os.path.abspath(os.environ[folder])
     os.chdir(ROOT)
     return COMMANDS[name](*arguments[1:])
 

@@ -27,7 +27,8 @@ from libs.observe.logs import configure_logs
 from libs.observe.metrics import GaugeSamples, Metrics, init_metrics
 from libs.observe.requests import Requests
 from libs.people.access import init_access
-from libs.people.bearer import Bearer, IssuerKeys
+from libs.people.bearer import Bearer
+from libs.people.bearer.keys import IssuerKeys
 from libs.people.sessions import Session
 from libs.settings import ServiceSettings, Settings
 from libs.web.app import App

@@ -6,7 +6,7 @@ from libs.guard.ratelimit import RateLimiter
 from libs.messaging.inbox import Inbox
 from libs.messaging.outbox import Outbox
 from libs.messaging.worker import Tasks
-from libs.people.bearer import IssuerKeys
+from libs.people.bearer.keys import IssuerKeys
 from libs.service import Stores
 
 db = Database()

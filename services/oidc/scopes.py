@@ -5,7 +5,7 @@ from typing import Any
 
 from flask_babel import lazy_gettext
 
-from libs.people.bearer import API_SCOPES, OWN_SCOPES
+from libs.people.bearer.scopes import API_SCOPES, OWN_SCOPES
 
 OFFLINE_ACCESS = "offline_access"
 

@@ -120,6 +120,18 @@ def member(make_person: Callable[..., Person]) -> Person:
 
 
 @pytest.fixture
+def admin(app: Flask, make_person: Callable[..., Person]) -> Browser:
+    """A browser in which an administrator has just signed in."""
+    return sign_in(Browser(app), make_person(roles=["admin"]))
+
+
+@pytest.fixture
+def support(app: Flask, make_person: Callable[..., Person]) -> Browser:
+    """A browser in which somebody of support has just signed in."""
+    return sign_in(Browser(app), make_person(roles=["support"]))
+
+
+@pytest.fixture
 def link(app: Flask, member: Person) -> str:
     """The mailed link by which the member replaces their password."""
     from tests.account.password_tools import mailed_link
@@ -342,3 +354,9 @@ def provider(app: Flask, provider_process: ProviderServer) -> Iterator[ProviderS
     parts.breakers = Breakers(lambda: parts.redis)
     init_providers(app, parts.settings, parts.breakers)
     parts.redis.delete(KEY)
+
+
+@pytest.fixture
+def linker(browser: Browser, person: Person, provider: ProviderServer) -> Browser:
+    """A browser in which somebody has just signed in by password, and may link accounts elsewhere."""
+    return sign_in(browser, person)

@@ -1,4 +1,4 @@
-"""Declaring the test's provider, and a person's steps to it and back."""
+"""Declaring the test's provider, a person's steps to it and back, and what came of them."""
 
 import json
 from dataclasses import replace
@@ -7,10 +7,13 @@ from typing import Any
 from flask import Flask
 
 from libs.guard.breakers import KEY, Breakers
+from libs.messaging.events import MailRequested
 from libs.service import parts_of
+from services.account.flows.revoking import revoke_access
 from services.account.providers import init_providers
-from tests.account.conftest import rows
+from tests.account.conftest import Person, rows
 from tests.account.provider_server import CLIENT_ID, CLIENT_SECRET, Account, ProviderServer
+from tests.conftest import recorded
 from tests.pages import Browser
 
 NAMES = ("github", "discord", "acme")
@@ -85,3 +88,19 @@ def failures(app: Flask) -> list[tuple[str, str]]:
     """Method and reason of the newest failed attempts, newest first."""
     query = "SELECT method, failure_reason FROM login_events WHERE NOT success ORDER BY id DESC LIMIT 5"
     return [tuple(row) for row in rows(app, query)]
+
+
+def linked(app: Flask, person: Person) -> list[tuple[str, str, str]]:
+    """Provider, issuer and subject of what a person has linked."""
+    query = """SELECT provider, issuer, subject FROM linked_identities l JOIN users u ON u.id = l.user_id
+               WHERE u.sub = :sub ORDER BY provider"""
+    return [tuple(row) for row in rows(app, query, sub=person.sub)]
+
+
+def mails_of(app: Flask, person: Person) -> list[MailRequested]:
+    return [mail for mail in recorded(app, MailRequested) if mail.recipient == person.email]  # type: ignore[attr-defined]
+
+
+def end_access(app: Flask, person: Person) -> None:
+    with app.app_context():
+        revoke_access(sub=person.sub, cause="sessions_revoked")

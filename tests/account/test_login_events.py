@@ -5,7 +5,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,11 +13,8 @@ import pytest
 from flask import Flask
 
 from libs.database import first_uuid7, utcnow
-from libs.service import parts_of
-from tests.account.conftest import FIREFOX, Person, execute, rows, side_by_side, sign_in
-from tests.account.plans import assert_flat, plans_of, seeded
-from tests.account.test_upkeep import run_task
-from tests.conftest import recorded, run_command
+from tests.account.conftest import FIREFOX, Person, execute, rows, sign_in
+from tests.conftest import run_command
 from tests.pages import Browser, token_of
 
 WRONG = "a wrong password, wholly"
@@ -42,11 +39,6 @@ def event_at(app: Flask, person: Person, ago: timedelta, **values: Any) -> None:
         sub=person.sub,
         **given,
     )
-
-
-@pytest.fixture
-def support(app: Flask, make_person: Callable[..., Person]) -> Browser:
-    return sign_in(Browser(app), make_person(roles=["support"]))
 
 
 def fresh_ip() -> str:
@@ -308,110 +300,3 @@ def test_lengths_of_time_are_read_in_one_place(text: str, minutes: float) -> Non
     from libs.commands import parse_duration
 
     assert parse_duration(text) == timedelta(minutes=minutes)
-
-
-# -- long lists ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def long_lists(account_app: Flask) -> Iterator[Flask]:
-    with seeded(account_app, users=2_000, events=20_000):
-        yield account_app
-
-
-@pytest.mark.parametrize(
-    ("wanted", "index"),
-    [
-        ({}, "pk_login_events"),
-        ({"sub": "a person"}, "ix_login_events_user_id_id"),
-        ({"email": "a person"}, "ix_login_events_user_id_id"),
-        ({"email": "nobody@seed.test"}, "ix_login_events_typed_hash_id"),
-        ({"network": "198.18.7.9/32"}, "ix_login_events_ip_id"),
-        ({"network": "198.18.7.0/24"}, "pk_login_events"),
-        ({"reason": "provider_error"}, "ix_login_events_failures"),
-        ({"success": False}, "pk_login_events"),
-        ({"method": "passkey"}, "pk_login_events"),
-        ({"since": "a week ago"}, "pk_login_events"),
-        ({"network": "198.18.7.9/32", "reason": "throttled", "until": "a week ago"}, "ix_login_events_ip_id"),
-    ],
-    ids=str,
-)
-def test_every_list_is_read_by_an_index(long_lists: Flask, wanted: dict[str, Any], index: str) -> None:
-    from services.account.flows.login_events import Wanted, list_login_events
-
-    [somebody] = rows(long_lists, "SELECT sub::text, email FROM users WHERE email LIKE 'p77.%'")
-    words = {"a person": somebody.email if "email" in wanted else somebody.sub}
-    meant = {name: words.get(value, value) for name, value in wanted.items()}
-    for name in ("since", "until"):
-        if name in meant:
-            meant[name] = utcnow() - timedelta(days=7)
-
-    def read() -> None:
-        first = list_login_events(Wanted(**meant), limit=50)
-        if first.before is not None:
-            list_login_events(Wanted(**meant), before=first.before, limit=50)
-
-    assert_flat(plans_of(long_lists, "login_events", read), index=index)
-
-
-def test_failures_are_counted_by_an_index(long_lists: Flask) -> None:
-    from services.account.flows.login_events import count_failures
-
-    nodes = plans_of(long_lists, "login_events", lambda: count_failures(since=utcnow() - timedelta(hours=1)))
-    # Counting reads what it counts: the failures of the hour, which are those of this run's other tests.
-    assert_flat(nodes, index="ix_login_events_failures", most=3_000)
-
-
-def test_old_events_are_cleared_in_batches(long_lists: Flask) -> None:
-    from services.account.flows.clearing import clear_old_rows
-
-    before = rows(
-        long_lists, "SELECT count(*) AS count FROM login_events WHERE created_at < now() - interval '80 days'"
-    )
-    with long_lists.app_context():
-        settings = parts_of(long_lists).settings
-        kept = settings.LOGIN_EVENTS_KEPT
-        try:
-            object.__setattr__(settings, "LOGIN_EVENTS_KEPT", timedelta(days=80))
-            clear_old_rows()
-        finally:
-            object.__setattr__(settings, "LOGIN_EVENTS_KEPT", kept)
-    assert before[0].count > 1000
-    assert not rows(long_lists, "SELECT 1 FROM login_events WHERE created_at < now() - interval '81 days'")
-
-
-# -- new devices -----------------------------------------------------------------------------------------------
-
-
-def device_mails(app: Flask, person: Person) -> list[Any]:
-    from libs.messaging.events import MailRequested
-
-    mails = [mail for mail in recorded(app, MailRequested) if mail.recipient == person.email]
-    return [mail for mail in mails if mail.template == "new_device"]
-
-
-def test_a_second_device_is_told_of_once_and_a_known_one_never(app: Flask, person: Person) -> None:
-    first, second = Browser(app, ip="198.51.100.20"), Browser(app, ip="198.51.100.21")
-    sign_in(first, person)
-    run_task(app, "tell_of_new_devices")
-    assert not device_mails(app, person), "the first device is no news"
-    sign_in(second, person)
-    run_task(app, "tell_of_new_devices")
-    [mail] = device_mails(app, person)
-    assert mail.context["address"] == "198.51.100.21"
-    assert "/account/not-me?token=" in mail.context["not_me"]
-    for browser in (first, second):
-        browser.get("/logout")
-        browser.fill(button="sign-out")
-        sign_in(browser, person)
-    run_task(app, "tell_of_new_devices")
-    assert len(device_mails(app, person)) == 1, "both are known now"
-
-
-def test_two_workers_side_by_side_tell_of_a_device_once(app: Flask, person: Person) -> None:
-    sign_in(Browser(app), person)
-    for _ in range(3):
-        sign_in(Browser(app), person)
-    results = side_by_side(*[lambda: run_task(app, "tell_of_new_devices")] * 4)
-    assert results == [None] * 4
-    assert len(device_mails(app, person)) == 3

@@ -3,25 +3,15 @@
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from flask import Flask
 
 from libs.messaging.events import MailRequested
 from libs.people.sessions import secret_digest
-from tests.account.conftest import (
-    Person,
-    cookie_of,
-    delete_copy,
-    execute,
-    is_signed_in,
-    rows,
-    side_by_side,
-    sign_in,
-)
+from tests.account.conftest import Person, cookie_of, delete_copy, execute, is_signed_in, rows, sign_in
 from tests.account.password_tools import add_totp
-from tests.account.plans import assert_flat, plans_of, seeded
 from tests.conftest import recorded, run_command
 from tests.pages import Browser, token_of
 
@@ -48,16 +38,6 @@ def sid_of(app: Flask, person: Person) -> str:
     [row, *_] = rows(app, query + " AND ended_at IS NULL", sub=person.sub)
     sid: str = row.sid
     return sid
-
-
-@pytest.fixture
-def admin(app: Flask, make_person: Callable[..., Person]) -> Browser:
-    return sign_in(Browser(app), make_person(roles=["admin"]))
-
-
-@pytest.fixture
-def support(app: Flask, make_person: Callable[..., Person]) -> Browser:
-    return sign_in(Browser(app), make_person(roles=["support"]))
 
 
 # -- who may what ----------------------------------------------------------------------------------------------
@@ -166,51 +146,6 @@ def test_roles_need_a_fresh_sign_in(app: Flask, person: Person, admin: Browser) 
     assert press(admin, f"/admin/users/{person.sub}/roles", give="admin") == 403
     assert 'id="sign-in-again"' in admin.text
     assert roles_of(app, person) == []
-
-
-# -- the last administrator ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def two_administrators(app: Flask, make_person: Callable[..., Person]) -> tuple[Person, Person]:
-    """All that there are."""
-    execute(app, "UPDATE users SET roles = '{}' WHERE 'admin' = ANY(roles)")
-    return make_person(roles=["admin"]), make_person(roles=["admin"])
-
-
-def test_the_last_administrator_stays(app: Flask, two_administrators: tuple[Person, Person]) -> None:
-    one, other = two_administrators
-    assert run_command(app, "users", "disable", one.email).exit_code == 0
-    for arguments in (["disable", other.email], ["role", "remove", other.email, "admin"]):
-        refused = run_command(app, "users", *arguments)
-        assert refused.exit_code == 1
-        assert "Make somebody else an administrator first." in refused.output
-    assert run_command(app, "users", "enable", one.email).exit_code == 0
-    assert run_command(app, "users", "role", "remove", other.email, "admin").exit_code == 0
-
-
-@pytest.mark.parametrize("ways", [("disable", "disable"), ("role", "role"), ("disable", "role")])
-def test_of_two_administrators_who_remove_each_other_one_stays(
-    app: Flask, two_administrators: tuple[Person, Person], ways: tuple[str, str]
-) -> None:
-    from services.account.flows.users import LastAdministrator, disable_user, remove_role
-
-    def act(way: str, person: Person) -> bool:
-        with app.app_context():
-            if way == "disable":
-                return disable_user(sub=person.sub)
-            return remove_role(sub=person.sub, role="admin")
-
-    for _ in range(5):
-        execute(
-            app,
-            "UPDATE users SET roles = '{admin}', status = 'active' WHERE sub = ANY(CAST(:subs AS uuid[]))",
-            subs=[person.sub for person in two_administrators],
-        )
-        pairs = list(zip(ways, two_administrators, strict=True))
-        results = side_by_side(*[lambda pair=pair: act(*pair) for pair in pairs])
-        assert results.count(True) == 1
-        assert len([result for result in results if isinstance(result, LastAdministrator)]) == 1
 
 
 # -- what is done ----------------------------------------------------------------------------------------------
@@ -400,51 +335,3 @@ def test_an_unknown_person_is_a_404(admin: Browser) -> None:
     assert admin.get(f"/admin/users/{uuid.uuid4()}").status_code == 404
     assert admin.get("/admin/users/nonsense").status_code == 404
     assert press(admin, f"/admin/users/{uuid.uuid4()}/disable") == 404
-
-
-# -- long lists ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def many_people(account_app: Flask) -> Iterator[Flask]:
-    with seeded(account_app, users=20_000, events=100):
-        yield account_app
-
-
-@pytest.mark.parametrize(
-    ("text", "state", "index"),
-    [
-        ("", None, "pk_users"),
-        ("", "active", "pk_users"),
-        ("", "disabled", "ix_users_disabled"),
-        ("", "staff", "ix_users_staff"),
-        ("", "erasing", "ix_users_erase_at"),
-        ("", "no_password", "pk_users"),
-        ("", "second_factor", "pk_users"),
-        ("p77.", None, "ix_users_email_prefix"),
-        ("z977", None, "ix_users_name_word_3"),
-        ("kowalski ann", None, "ix_users_name_word_2"),
-        ("@d77.seed.test", None, "ix_users_domain_id"),
-        ("@d77.seed.test", "disabled", "ix_users_domain_id"),
-        ("z977", "disabled", "ix_users_name_word_3"),
-    ],
-    ids=str,
-)
-def test_every_list_of_people_is_read_by_an_index(
-    many_people: Flask, text: str, state: str | None, index: str
-) -> None:
-    from services.account.flows.search import search_users
-
-    def read() -> None:
-        page = search_users(text=text, state=state, limit=50)
-        if page.before is not None:
-            search_users(text=text, state=state, before=page.before, limit=50)
-
-    assert_flat(plans_of(many_people, "users", read), index=index)
-
-
-def test_a_search_that_fits_too_many_says_so(many_people: Flask, admin: Browser) -> None:
-    admin.get("/admin/users", query_string={"q": "p"})
-    assert "Very many people" in admin.text
-    admin.get("/admin/users", query_string={"q": "p77."})
-    assert "Very many people" not in admin.text

@@ -24,7 +24,8 @@ LIBS = {
     "messaging.relay", "messaging.worker",
     "observe.health", "observe.logs", "observe.metrics", "observe.requests", "observe.tracing",
     "observe.worker_health",
-    "people.access", "people.bearer", "people.denials", "people.handover", "people.sessions",
+    "people.access", "people.bearer.keys", "people.bearer.problems", "people.bearer.scopes", "people.bearer.tokens",
+    "people.denials", "people.handover", "people.sessions",
     "web.api.blueprint", "web.api.document", "web.api.pages", "web.api.shapes", "web.api.states",
     "web.app", "web.client_address", "web.csrf", "web.headers", "web.idempotency", "web.languages", "web.pages",
     "web.problems",
@@ -125,7 +126,7 @@ def test_apis_take_access_tokens_and_nothing_else(app: Flask) -> None:
 
 
 def test_every_scope_of_an_api_is_offered_by_the_issuer_and_opens_something(make_app) -> None:  # type: ignore[no-untyped-def]
-    from libs.people.bearer import API_SCOPES
+    from libs.people.bearer.scopes import API_SCOPES
     from services.oidc.scopes import SCOPES
 
     used = {

@@ -17,7 +17,8 @@ from libs.messaging.inbox import Inbox
 from libs.messaging.outbox import Outbox
 from libs.messaging.worker import Tasks
 from libs.people.access import bearer, current_session, protocol, public, signed_in, staff
-from libs.people.bearer import IssuerKeys, current_bearer
+from libs.people.bearer import current_bearer
+from libs.people.bearer.keys import IssuerKeys
 from libs.service import Stores, create_service
 from libs.settings import ServiceSettings
 from libs.web.api import APIBlueprint, Input, Shape, expected_versions, page, page_query, tagged

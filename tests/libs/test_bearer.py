@@ -18,7 +18,8 @@ from joserfc.jwk import ECKey, RSAKey
 from werkzeug.test import TestResponse
 
 from libs.messaging.events import KeysChanged
-from libs.people import bearer, denials
+from libs.people import denials
+from libs.people.bearer import keys as issuer_keys
 from libs.service import parts_of
 from tests.conftest import receive, sign_in_copy
 from tests.libs import sample
@@ -309,7 +310,7 @@ def test_another_process_sees_a_new_key_at_its_first_token(
         # As if another process had handled the event: this one is told nothing.
         elsewhere.setattr(sample.issuer_keys, "forget", lambda: None)
         publish(app, public(newest, "k7", "ES256"))
-        elsewhere.setattr(bearer, "LOOK_INTERVAL", timedelta(0))
+        elsewhere.setattr(issuer_keys, "LOOK_INTERVAL", timedelta(0))
         assert ask(app, signed(newest, {"kid": "k7"})).status_code == 200
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-import dev
 from gateway.suite import SERVICES, Ports
 from tests.monitoring.cases import ABSENT, CASES, SLOWLY, STARTING, idle
+from tests.programs import find_program
 from tests.running import ROOT
 
 FOLDER = ROOT / "k8s" / "monitoring"
@@ -24,7 +24,7 @@ TEAMS = {"on-call", "security", "database"}
 
 def program(variable: str, package: str) -> str:
     """promtool or amtool, where dev.py has found or unpacked it."""
-    found = os.environ.get(variable) or dev.find_program(variable)
+    found = find_program(variable)
     if not found:
         assert not os.environ.get("REQUIRE_EVERYTHING"), (
             f"{variable.lower()} is missing: apt-get install {package}"

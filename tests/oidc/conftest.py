@@ -13,6 +13,7 @@ from libs import commands
 from libs.people.sessions import Session
 from libs.service import parts_of
 from tests.conftest import sign_in_copy
+from tests.oidc.listeners import Listeners, listening
 from tests.oidc.relying_party import REDIRECT_URI, RelyingParty
 from tests.oidc.signing_party import ClientSite, SigningParty, make_key, public
 from tests.pages import Browser
@@ -127,6 +128,30 @@ def with_settings(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 def is_open(with_settings: Callable[..., None]) -> None:
     """Anybody may register."""
     with_settings(REGISTRATION="open")
+
+
+@pytest.fixture
+def apps(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listeners]:
+    """Relying parties that listen for logouts, of which none waits; we may go to loopback for them."""
+    from services.oidc.models import LogoutDelivery
+
+    parts = parts_of(app)
+    opened = dataclasses.replace(parts.settings, OUTBOUND_ALLOWED_HOSTS=("127.0.0.1",))
+    monkeypatch.setattr(parts, "settings", opened)
+    with app.app_context(), parts.db.transaction() as session:
+        session.execute(sa.delete(LogoutDelivery))
+    with listening() as listeners:
+        yield listeners
+
+
+@pytest.fixture
+def make_listener(make_client: Callable[..., RelyingParty], apps: Listeners) -> Callable[..., RelyingParty]:
+    """Registers a client that is told of logouts at /NAME."""
+
+    def make(name: str, **settings: Any) -> RelyingParty:
+        return make_client(name=name, backchannel_logout_uri=apps.address(name), **settings)
+
+    return make
 
 
 @pytest.fixture

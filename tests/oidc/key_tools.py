@@ -9,11 +9,13 @@ from flask import Flask
 from joserfc import jws
 
 from libs.messaging.events import KeysChanged
-from libs.people.bearer import ACCESS_TOKEN_TYPE, read_token
+from libs.people.bearer.tokens import ACCESS_TOKEN_TYPE, read_token
 from libs.service import parts_of
 from tests.conftest import receive, recorded, run_command
 from tests.oidc.relying_party import http
 from tests.pages import ORIGIN
+
+DAY = timedelta(days=1)
 
 
 def look_again() -> None:
@@ -75,6 +77,12 @@ def pass_time(app: Flask, time: timedelta) -> None:
     moved = ", ".join(f"{name} = {name} - :time" for name in columns)
     with app.app_context(), parts_of(app).db.transaction() as session:
         session.execute(sa.text(f"UPDATE signing_keys SET {moved}"), {"time": time})
+    look_again()
+
+
+def execute(app: Flask, statement: str) -> None:
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(sa.text(statement))
     look_again()
 
 

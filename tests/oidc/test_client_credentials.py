@@ -193,7 +193,8 @@ def test_tokens_issued_and_refused_are_counted(app: Flask, machine: RelyingParty
 def test_our_own_api_knows_the_client_by_itself(
     app: Flask, machine: RelyingParty, browser: Browser, person: Session
 ) -> None:
-    from libs.people.bearer import ACCESS_TOKEN_TYPE, _bearer_of, read_token
+    from libs.people.bearer import _bearer_of
+    from libs.people.bearer.tokens import ACCESS_TOKEN_TYPE, read_token
     from services.oidc.protocol.keys import keys
 
     token = get_token(machine).json["access_token"]

@@ -9,14 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from flask import Flask
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from libs.guard.keyring import KeyRing
 from libs.messaging.events import KeysChanged
-from libs.people.bearer import KINDS, REGISTRIES
+from libs.people.bearer.tokens import REGISTRIES
 from libs.people.sessions import Session
 from libs.service import parts_of
 from services.oidc.flows.keys import ensure_algorithms
@@ -24,10 +23,11 @@ from services.oidc.protocol.keys import keys
 from tests.conftest import recorded, run_command
 from tests.oidc.conftest import start_process
 from tests.oidc.key_tools import (
+    DAY,
     beat,
     ensure,
+    execute,
     header_of,
-    is_read_by_apis,
     jwks,
     kid_of,
     kids,
@@ -41,8 +41,6 @@ from tests.oidc.relying_party import RelyingParty
 from tests.pages import ORIGIN, Browser
 
 pytestmark = pytest.mark.usefixtures("no_keys")
-
-DAY = timedelta(days=1)
 
 
 def test_a_first_start_makes_keys_that_sign_and_the_ones_after_them(app: Flask) -> None:
@@ -157,12 +155,6 @@ def test_a_key_that_came_late_is_published_for_as_long_as_its_absence_can_be_cac
     assert states(app, "RS256")[late] == "current"
 
 
-def execute(app: Flask, statement: str) -> None:
-    with app.app_context(), parts_of(app).db.transaction() as session:
-        session.execute(sa.text(statement))
-    look_again()
-
-
 def test_every_step_is_audited_and_told_to_the_services_in_the_order_of_the_steps(app: Flask) -> None:
     ensure(app)
     before = len(recorded(app, KeysChanged))
@@ -178,87 +170,6 @@ def test_every_step_is_audited_and_told_to_the_services_in_the_order_of_the_step
     with app.app_context():
         actions = [entry.action for entry in parts_of(app).audit.entries(target=f"key:{old}")]
     assert actions == ["key.retired", "key.replaced", "key.created"]
-
-
-# -- on demand ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("alg", ["EdDSA", "PS256"])
-def test_the_first_client_that_asks_for_an_algorithm_gets_keys_of_it_that_sign_at_once(
-    app: Flask, browser: Browser, person: Session, make_client: Callable[..., RelyingParty], alg: str
-) -> None:
-    assert alg not in {key["alg"] for key in jwks(app)}
-    make_client(id_token_signed_response_alg=alg, is_enabled=False)
-    assert alg not in {key["alg"] for key in jwks(app)}, "nobody who is let in has asked"
-    client = make_client(id_token_signed_response_alg=alg, access_token_signing_alg=alg)
-    assert sorted(states(app, alg).values()) == ["current", "next"]
-    tokens = client.tokens(browser)
-    for token in (tokens["id_token"], tokens["access_token"]):
-        assert header_of(token)["alg"] == alg
-        jwt.decode(token, KeySet.import_key_set({"keys": jwks(app)}), registry=REGISTRIES[alg])
-    assert client.userinfo(tokens["access_token"]).status_code == 200
-    make_client(id_token_signed_response_alg=alg)
-    assert len(states(app, alg)) == 2
-    pass_time(app, 90 * DAY)
-    beat(app)
-    assert sorted(states(app, alg).values()) == ["current", "next", "previous"], "it rotates as the others do"
-
-
-def test_a_client_that_changes_its_algorithm_gets_keys_of_it(
-    app: Flask, make_client: Callable[..., RelyingParty]
-) -> None:
-    from services.oidc.flows.clients import update_client
-
-    client = make_client()
-    ensure(app)
-    with app.app_context():
-        update_client(client.client_id, userinfo_signed_response_alg="EdDSA")
-    assert header_of(sign(app, "EdDSA"))["kid"] == kid_of(app, "EdDSA", "current")
-
-
-def test_a_start_finds_the_algorithms_of_clients_that_are_there_already(
-    app: Flask, make_client: Callable[..., RelyingParty]
-) -> None:
-    client = make_client()
-    statement = "UPDATE clients SET access_token_signing_alg = 'PS256' WHERE client_id = '{}'"
-    execute(app, statement.format(client.client_id))
-    ensure(app)
-    assert kid_of(app, "PS256", "current")
-    execute(app, "UPDATE clients SET access_token_signing_alg = 'ES256'")
-
-
-def test_whatever_we_offer_can_be_signed_even_when_nobody_has_prepared_it(app: Flask) -> None:
-    from services.oidc.flows.clients.metadata import SIGNING_ALGORITHMS
-
-    ensure(app)
-    assert set(SIGNING_ALGORITHMS) == set(KINDS)
-    for alg in SIGNING_ALGORITHMS:
-        token = sign(app, alg)
-        jwt.decode(token, KeySet.import_key_set({"keys": jwks(app)}), registry=REGISTRIES[alg])
-
-
-def test_a_key_made_in_a_transaction_that_fails_is_nobodys(app: Flask) -> None:
-    from services.oidc.protocol.keys import keys
-
-    ensure(app)
-    with app.app_context(), pytest.raises(RuntimeError), parts_of(app).db.transaction():
-        lost = keys.signing_key("EdDSA").kid
-        raise RuntimeError
-    assert "EdDSA" not in {key["alg"] for key in jwks(app)}
-    assert header_of(sign(app, "EdDSA"))["kid"] != lost
-
-
-def test_our_own_apis_take_access_tokens_of_every_algorithm(
-    app: Flask,
-    account_app: Flask,
-    browser: Browser,
-    person: Session,
-    make_client: Callable[..., RelyingParty],
-) -> None:
-    for alg in KINDS:
-        client = make_client(access_token_signing_alg=alg, scopes=("openid", "me"))
-        token = client.tokens(browser, scope="openid me")["access_token"]
-        assert is_read_by_apis(app, account_app, token)
 
 
 # -- in the middle of flows ----------------------------------------------------------------------------------------

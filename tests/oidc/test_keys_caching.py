@@ -14,7 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from libs.database import first_uuid7
-from libs.people.bearer import REGISTRIES
+from libs.people.bearer.tokens import REGISTRIES
 from libs.service import parts_of
 from tests.oidc.conftest import start_process
 from tests.oidc.key_tools import beat, header_of, look_again, sign

@@ -1,30 +1,18 @@
-"""Clients register themselves and manage their registration (RFC 7591, RFC 7592, OpenID Connect Registration)."""
+"""Clients register themselves: what they may say, and what is refused (RFC 7591, OpenID Connect Registration)."""
 
 import json
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
-from hypothesis import HealthCheck, given
-from hypothesis import settings as settings_of_hypothesis
-from hypothesis import strategies as st
 from joserfc.jwk import ECKey, RSAKey
 
 from libs.people.sessions import Session
-from libs.service import parts_of
-from services.oidc.protocol import limits
 from tests.conftest import run_command
-from tests.oidc.registrations import PATH, URI, initial_token, manage, party_of, register, send, settings
+from tests.oidc.registrations import PATH, URI, party_of, register, send, settings
 from tests.oidc.relying_party import http
 from tests.oidc.signing_party import ClientSite
 from tests.pages import ORIGIN, Browser
-
-Change = Callable[..., None]
-
-
-# -- what a client may say ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("is_open")
@@ -296,152 +284,3 @@ def test_a_name_is_shown_escaped_where_people_are_asked(
     assert 'id="allow"' in page.text
     assert "<script>alert(1)" not in page.text
     assert "&lt;script&gt;alert(1)" in page.text
-
-
-# -- who may register --------------------------------------------------------------------------------------------
-
-
-def test_closed_means_closed_and_metadata_says_so(app: Flask, with_settings: Change) -> None:
-    token = initial_token(app)["token"]
-    discovery = "/.well-known/openid-configuration"
-    assert http(app).get(discovery, base_url=ORIGIN).json["registration_endpoint"] == ORIGIN + PATH
-    with_settings(REGISTRATION="closed")
-    assert "registration_endpoint" not in http(app).get(discovery, base_url=ORIGIN).json
-    response = send(app, {"redirect_uris": [URI]}, token=token)
-    assert (response.status_code, response.json["error"]) == (403, "access_denied")
-
-
-def test_without_a_token_nobody_registers(app: Flask) -> None:
-    response = send(app, {"redirect_uris": [URI]})
-    assert (response.status_code, response.json["error"]) == (401, "invalid_token")
-    assert response.headers["WWW-Authenticate"] == 'Bearer realm="registration"'
-    for token in ("wrong", "", "a" * 5000):
-        response = send(app, {"redirect_uris": [URI]}, token=token)
-        assert response.status_code == 401
-        assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
-
-
-@pytest.mark.usefixtures("is_open")
-def test_a_wrong_token_is_refused_where_none_is_needed_too(app: Flask) -> None:
-    assert send(app, {"redirect_uris": [URI]}, token="wrong").status_code == 401
-
-
-def test_a_token_registers_as_many_clients_as_it_says(app: Flask) -> None:
-    made = initial_token(app, "--uses", "2")
-    assert send(app, {"redirect_uris": ["javascript:"]}, token=made["token"]).status_code == 400
-    register(app, token=made["token"])
-    client = register(app, token=made["token"])
-    assert send(app, {"redirect_uris": [URI]}, token=made["token"]).status_code == 401
-    rows = json.loads(run_command(app, "registration-tokens", "list", "--json").output)
-    (row,) = [row for row in rows if row["id"] == made["id"]]
-    assert (row["state"], row["uses_left"], row["note"]) == ("used", 0, "Partner")
-    target = f"client:{client['client_id']}"
-    (entry,) = json.loads(run_command(app, "audit", "list", "--target", target, "--json").output)
-    assert entry["actor"] == f"registration-token:{made['id']}"
-
-
-def test_a_token_of_any_number_of_clients_holds_until_it_is_revoked(app: Flask) -> None:
-    made = initial_token(app, "--any-number")
-    client = register(app, token=made["token"])
-    assert run_command(app, "registration-tokens", "revoke", made["id"]).exit_code == 0
-    assert send(app, {"redirect_uris": [URI]}, token=made["token"]).status_code == 401
-    assert manage(app, client).status_code == 200, "what it registered stays"
-    assert "before" in run_command(app, "registration-tokens", "revoke", made["id"]).output
-    unknown = "00000000-0000-7000-8000-000000000000"
-    assert run_command(app, "registration-tokens", "revoke", unknown).exit_code == 1
-
-
-def test_a_token_ends_and_is_kept_as_a_hash_alone(app: Flask) -> None:
-    from libs.database import utcnow
-    from services.oidc.extensions import db
-    from services.oidc.models import InitialAccessToken
-
-    made = initial_token(app)
-    with app.app_context(), db.transaction() as session:
-        row = session.get_one(InitialAccessToken, made["id"])
-        assert made["token"] not in str(vars(row))
-        row.expires_at = utcnow()
-    assert send(app, {"redirect_uris": [URI]}, token=made["token"]).status_code == 401
-    assert made["token"] not in run_command(app, "registration-tokens", "list").output
-    assert "expired" in run_command(app, "registration-tokens", "list").output
-
-
-def test_one_use_means_one_side_by_side(app: Flask) -> None:
-    token = initial_token(app)["token"]
-    barrier, statuses = threading.Barrier(8), []
-
-    def run() -> None:
-        barrier.wait()
-        statuses.append(send(app, {"redirect_uris": [URI]}, token=token).status_code)
-
-    threads = [threading.Thread(target=run) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(statuses) == [201] + [401] * 7
-
-
-def test_a_token_needs_a_note_and_an_end(app: Flask) -> None:
-    for wrong in (("--note", " "), ("--note", "x", "--expires-in", "400d"), ("--note", "x", "--uses", "0")):
-        assert run_command(app, "registration-tokens", "create", *wrong).exit_code in (1, 2)
-
-
-def test_registrations_are_limited_per_address(app: Flask) -> None:
-    statuses = [send(app, {}).status_code for _ in range(61)]
-    assert statuses[-1] == 429
-    assert set(statuses[:-1]) == {401}
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_registering_is_a_post(app: Flask, method: str) -> None:
-    response = http(app).open(PATH, method=method, base_url=ORIGIN)
-    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
-    assert response.json["error"] == "invalid_request"
-
-
-# -- whatever is sent --------------------------------------------------------------------------------------------
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-MEMBERS = ("kty", "n", "e", "crv", "x", "y", "kid", "use", "key_ops", "alg", "x5c", "x5t", "ext")
-WORDS = st.sampled_from(
-    ("RSA", "EC", "OKP", "P-256", "Ed25519", "AQAB", "sig", "verify", "A" * 43, "A" * 342)
-)
-KEYS = st.lists(st.dictionaries(st.sampled_from(MEMBERS), WORDS | VALUES, max_size=6), min_size=1, max_size=2)
-
-
-def refuses_or_registers(app: Flask, metadata: dict[str, Any]) -> None:
-    """Never a fault of ours, and what is answered can be read again."""
-    body = json.dumps({"redirect_uris": [URI], **metadata})
-    limits.forget()
-    keys = list(parts_of(app).redis.scan_iter(match="*rl:oidc_register:*"))
-    if keys:
-        parts_of(app).redis.delete(*keys)
-    response = http(app).post(PATH, base_url=ORIGIN, data=body, content_type="application/json")
-    assert response.status_code in (201, 400), response.text
-    if response.status_code == 201:
-        assert manage(app, response.json).status_code == 200
-
-
-def fuzzed(test: Any) -> Any:
-    healthy = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings_of_hypothesis(max_examples=60, deadline=None, suppress_health_check=healthy)(test)
-
-
-@fuzzed
-@given(data=st.data())
-def test_whatever_the_metadata_it_is_registered_or_refused(app: Flask, is_open: None, data: Any) -> None:
-    from services.oidc.flows.clients import BY_METADATA
-
-    names = st.sampled_from([*BY_METADATA, "response_types", "software_statement", "scope"])
-    refuses_or_registers(app, data.draw(st.dictionaries(names, VALUES, min_size=1, max_size=3)))
-
-
-@fuzzed
-@given(keys=KEYS)
-def test_whatever_the_keys_they_are_registered_or_refused(app: Flask, is_open: None, keys: Any) -> None:
-    refuses_or_registers(app, {"jwks": {"keys": keys}})

@@ -5,15 +5,17 @@ import json
 import uuid
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from flask import Flask
 
 from libs.audit import acting_as
 from libs.database import utcnow
 from libs.messaging.events import AccountOpened, MailRequested, UserChanged
+from libs.people.handover import open_ticket
 from libs.service import parts_of
 from services.onboarding.extensions import db
 from services.onboarding.flows import states
@@ -144,6 +146,33 @@ def accept(app: Flask, path: str, email: str, **fields: str) -> Browser:
     browser = Browser(app)
     browser.fill(path, button="apply", **{"email": email, "name": "Ada Lovelace", "why": WHY, **fields})
     return browser
+
+
+def press(app: Flask, path: str) -> dict[str, Any]:
+    """Open an activation link, press its button; returns what the ticket for account says."""
+    browser = Browser(app)
+    browser.fill(path, button="activate")
+    assert browser.status == 303, browser.text
+    assert browser.location.startswith("/enrol?ticket=")
+    assert browser.page is not None
+    assert browser.page.headers["Cache-Control"] == "no-store"
+    assert browser.page.headers["Referrer-Policy"] == "no-referrer"
+    [ticket] = parse_qs(urlsplit(browser.location).query)["ticket"]
+    return open_ticket(parts_of(app).settings, ticket, purpose="enrol", audience="account")
+
+
+def activation(browser: Browser) -> str:
+    """The activation link that the browser was sent on to."""
+    assert browser.status == 303, browser.text
+    assert browser.location.startswith("/activate?token="), browser.location
+    return browser.location
+
+
+def change_invitation(app: Flask, invitation_id: str, **values: object) -> None:
+    """Its row as if time, or somebody, had changed it."""
+    with app.app_context(), parts_of(app).db.engine.begin() as connection:
+        table = parts_of(app).db.metadata.tables["invitations"]
+        connection.execute(sa.update(table).where(table.c.id == uuid.UUID(invitation_id)).values(values))
 
 
 def status_page(app: Flask, email: str) -> str:

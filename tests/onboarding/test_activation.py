@@ -1,6 +1,5 @@
 """From the activation mail over to account."""
 
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -15,20 +14,8 @@ from services.onboarding.settings import OnboardingSettings
 from services.onboarding.tasks import clear_links
 from tests.conftest import run_command
 from tests.onboarding import steps
+from tests.onboarding.steps import press
 from tests.pages import Browser
-
-
-def press(app: Flask, path: str) -> dict[str, Any]:
-    """Open an activation link, press its button; returns what the ticket for account says."""
-    browser = Browser(app)
-    browser.fill(path, button="activate")
-    assert browser.status == 303, browser.text
-    assert browser.location.startswith("/enrol?ticket=")
-    assert browser.page is not None
-    assert browser.page.headers["Cache-Control"] == "no-store"
-    assert browser.page.headers["Referrer-Policy"] == "no-referrer"
-    [ticket] = parse_qs(urlsplit(browser.location).query)["ticket"]
-    return open_ticket(parts_of(app).settings, ticket, purpose="enrol", audience="account")
 
 
 def test_approving_a_confirmed_application_mails_the_activation_link(onboarding_app: Flask) -> None:

@@ -12,7 +12,7 @@ from libs.messaging.events import ApplicantActivated
 from services.onboarding.extensions import db
 from tests.conftest import recorded, run_command
 from tests.onboarding import steps
-from tests.onboarding.test_activation import press
+from tests.onboarding.steps import press
 from tests.pages import ORIGIN, Browser
 
 

@@ -1,10 +1,7 @@
 """Invitations: the mailed one that leads straight on, the link for several people, and how each of them ends."""
 
 import json
-import re
 import threading
-import uuid
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,29 +10,16 @@ from flask import Flask
 
 from libs.database import utcnow
 from libs.messaging.events import ApplicantActivated, MailEnded
-from libs.people.handover import open_ticket
 from libs.service import parts_of
 from tests.conftest import receive, recorded, run_command
 from tests.onboarding import steps
+from tests.onboarding.steps import activation, press
 from tests.pages import Browser
-
-
-def change(app: Flask, invitation_id: str, **values: object) -> None:
-    with app.app_context(), parts_of(app).db.engine.begin() as connection:
-        table = parts_of(app).db.metadata.tables["invitations"]
-        connection.execute(sa.update(table).where(table.c.id == uuid.UUID(invitation_id)).values(values))
 
 
 def set_mode(app: Flask, mode: str) -> None:
     with app.app_context(), parts_of(app).db.engine.begin() as connection:
         connection.execute(sa.text("UPDATE policies SET mode = :mode"), {"mode": mode})
-
-
-def activation(browser: Browser) -> str:
-    """The activation link that the browser was sent on to."""
-    assert browser.status == 303, browser.text
-    assert browser.location.startswith("/activate?token="), browser.location
-    return browser.location
 
 
 # -- mailed ---------------------------------------------------------------------------------------------------
@@ -56,7 +40,7 @@ def test_a_mailed_invitation_leads_its_mailbox_straight_on_to_the_account(onboar
     assert f'value="{email}"' in page.text
     browser.fill(button="apply", name="Ada", why=steps.WHY)
 
-    ticket = _pressed(onboarding_app, activation(browser))
+    ticket = press(onboarding_app, activation(browser))
     assert (ticket["email"], ticket["email_verified"], ticket["roles"]) == (email, True, ["reviewer"])
     facts = steps.facts(onboarding_app, email)
     assert (facts["state"], facts["decided_by"]) == ("approved", f"invitation:{made['id']}")
@@ -64,12 +48,6 @@ def test_a_mailed_invitation_leads_its_mailbox_straight_on_to_the_account(onboar
     assert steps.invitation_facts(onboarding_app, made["id"])["state"] == "used"
     steps.open_account(onboarding_app, email)
     assert steps.facts(onboarding_app, email)["state"] == "activated"
-
-
-def _pressed(app: Flask, path: str) -> dict[str, object]:
-    browser = Browser(app)
-    browser.fill(path, button="activate")
-    return open_ticket(parts_of(app).settings, browser.query()["ticket"], purpose="enrol", audience="account")
 
 
 def test_the_same_link_is_in_a_mail_for_whoever_closes_the_page(onboarding_app: Flask) -> None:
@@ -148,7 +126,7 @@ def test_a_link_lets_in_as_many_people_as_it_is_for_once_they_have_confirmed(onb
         browser.fill(steps.link(onboarding_app, email, "confirm_address"), button="confirm")
         shown = activation(browser)
         assert steps.link(onboarding_app, email, "activation_link") == shown
-        assert _pressed(onboarding_app, shown)["email_verified"] is True
+        assert press(onboarding_app, shown)["email_verified"] is True
     assert not steps.mails(onboarding_app, emails[2])
 
 
@@ -224,7 +202,7 @@ def test_a_link_that_ended_says_why_and_opens_nothing(onboarding_app: Flask, why
     browser.get(path)
     form, _ = browser.find_form("apply", {})
     if why == "expired":
-        change(onboarding_app, made["id"], expires_at=utcnow() - timedelta(seconds=1))
+        steps.change_invitation(onboarding_app, made["id"], expires_at=utcnow() - timedelta(seconds=1))
     elif why == "withdrawn":
         assert run_command(onboarding_app, "invitations", "withdraw", made["id"]).exit_code == 0
     elif why == "superseded":
@@ -300,7 +278,7 @@ def test_sent_again_an_invitation_has_a_new_link_and_the_old_mails_trouble_is_no
 def test_an_expired_invitation_sent_again_works_anew(onboarding_app: Flask) -> None:
     email = steps.new_email()
     made = steps.invite(onboarding_app, email, expires="1h")
-    change(onboarding_app, made["id"], expires_at=utcnow() - timedelta(hours=1))
+    steps.change_invitation(onboarding_app, made["id"], expires_at=utcnow() - timedelta(hours=1))
     assert run_command(onboarding_app, "invitations", "resend", made["id"], "--expires", "2d").exit_code == 0
     assert Browser(onboarding_app).get(steps.link(onboarding_app, email, "invitation")).status_code == 200
 
@@ -336,281 +314,3 @@ def test_roles_of_an_invitation_reach_a_direct_activation_too(onboarding_app: Fl
     event = recorded(onboarding_app, ApplicantActivated)[-1]
     assert isinstance(event, ApplicantActivated)
     assert (event.email, event.roles) == (email, ["support"])
-
-
-# -- the desk -------------------------------------------------------------------------------------------------
-
-
-def made_link(browser: Browser) -> str | None:
-    found = re.search(r'id="invitation-link">([^<]+)<', browser.text)
-    return found[1] if found else None
-
-
-def test_only_reviewers_and_administrators_see_the_desk(onboarding_app: Flask) -> None:
-    for roles, status in ((("support",), 403), (("reviewer",), 200), (("admin",), 200)):
-        browser = steps.reviewer(onboarding_app, roles=roles)
-        for path in ("/admin/invitations", "/admin/invitations/new"):
-            assert browser.get(path).status_code == status
-    assert Browser(onboarding_app).get("/admin/invitations").status_code == 303
-
-
-def test_a_link_is_made_on_the_page_and_shown_once(onboarding_app: Flask) -> None:
-    browser = steps.reviewer(onboarding_app)
-    note = f"boat club {uuid.uuid4().hex}"
-    browser.fill("/admin/invitations/new", button="invite", uses="5", note=note, follow=True)
-    link = made_link(browser)
-    assert link is not None
-    assert note in browser.text
-    assert Browser(onboarding_app).get(steps.path_of(link)).status_code == 200
-    assert "Rita Reviewer invites you" in Browser(onboarding_app).get(steps.path_of(link)).text
-    browser.get("/admin/invitations")
-    assert made_link(browser) is None
-    assert link.partition("=")[2] not in browser.text
-
-
-def test_the_link_of_a_mailed_invitation_is_never_shown_to_staff(onboarding_app: Flask) -> None:
-    browser, email = steps.reviewer(onboarding_app), steps.new_email()
-    browser.fill("/admin/invitations/new", button="invite", email=email, follow=True)
-    assert email in browser.text
-    assert made_link(browser) is None
-    [mail] = steps.mails(onboarding_app, email, "invitation")
-    assert mail.context["inviter"] == "Rita Reviewer"
-    assert mail.context["link"].partition("=")[2] not in browser.text
-
-
-def test_what_was_entered_wrong_is_said_beside_its_field(onboarding_app: Flask) -> None:
-    browser = steps.reviewer(onboarding_app)
-    browser.fill("/admin/invitations/new", button="invite", email="nobody", note="kept words")
-    assert (browser.status, 'id="email-error"' in browser.text) == (422, True)
-    assert "kept words" in browser.text
-    browser.fill("/admin/invitations/new", button="invite", uses="many")
-    assert (browser.status, 'id="uses-error"' in browser.text) == (422, True)
-
-
-def with_roles(browser: Browser, path: str, **fields: str) -> int:
-    """Send the form with a role, wherever it leads by 307."""
-    browser.get("/admin/invitations/new")
-    form, _ = browser.find_form("invite", {})
-    data = {**dict(form.fields), "uses": "1", "roles": "support", **fields}
-    page = browser.post(path, data)
-    if page.status_code == 307:
-        page = browser.post(page.headers["Location"], data)
-    return page.status_code
-
-
-def test_roles_are_given_by_administrators_with_a_fresh_sign_in_alone(onboarding_app: Flask) -> None:
-    import time
-
-    from tests.conftest import sign_in_copy
-
-    for path in ("/admin/invitations/new", "/admin/invitations/new/with-roles"):
-        assert with_roles(steps.reviewer(onboarding_app), path) == 403
-        old = Browser(onboarding_app)
-        sign_in_copy(old, onboarding_app, roles=["admin"], auth_time=int(time.time()) - 3600)
-        assert with_roles(old, path) == 403
-        assert "Sign in" in old.text
-        browser = steps.reviewer(onboarding_app, roles=("admin",))
-        assert with_roles(browser, path, roles="king") == 422
-        assert with_roles(browser, path) == 303
-        browser.get("/admin/invitations")
-        assert made_link(browser) is not None
-
-
-def test_a_reviewer_gets_no_link_that_gives_roles_by_sending_it_again(onboarding_app: Flask) -> None:
-    made = steps.invite(onboarding_app, uses="1", role="admin")
-    browser = steps.reviewer(onboarding_app)
-    browser.get("/admin/invitations")
-    assert f"resend-{made['id']}" not in browser.text
-    form, _ = browser.find_form(f"withdraw-{made['id']}", {})
-    for path in (
-        f"/admin/invitations/{made['id']}/resend",
-        f"/admin/invitations/{made['id']}/resend/with-roles",
-    ):
-        page = browser.post(path, dict(form.fields))
-        if page.status_code == 307:
-            page = browser.post(page.headers["Location"], dict(form.fields))
-        assert page.status_code == 403
-    assert Browser(onboarding_app).get(steps.path_of(made["link"])).status_code == 200, "nothing happened"
-
-
-def test_the_list_is_filtered_searched_and_paged(onboarding_app: Flask) -> None:
-    mark = uuid.uuid4().hex[:10]
-    made = [steps.invite(onboarding_app, uses="1", note=f"{mark} {number}") for number in range(3)]
-    run_command(onboarding_app, "invitations", "withdraw", made[0]["id"])
-    browser = steps.reviewer(onboarding_app)
-    for state, expected in (("all", 3), ("open", 2), ("withdrawn", 1), ("used", 0), ("nonsense", 3)):
-        browser.get("/admin/invitations", query_string={"q": mark.upper(), "state": state})
-        assert browser.text.count('class="card"') == expected, state
-    with onboarding_app.app_context():
-        from services.onboarding.flows.invitations import keeping
-
-        seen, after = [], None
-        while True:
-            page = keeping.find(search=mark, after=after, size=2)
-            seen += [str(row.id) for row in page.invitations]
-            if (after := page.after) is None:
-                break
-    assert seen == [one["id"] for one in reversed(made)]
-    for odd in ("after=nonsense", "q=%00", "q=%25"):
-        assert browser.get(f"/admin/invitations?{odd}").status_code == 200
-
-
-def test_withdrawing_on_the_page_ends_the_link(onboarding_app: Flask) -> None:
-    made = steps.invite(onboarding_app, uses="4")
-    browser = steps.reviewer(onboarding_app)
-    browser.fill("/admin/invitations", button=f"withdraw-{made['id']}", follow=True)
-    assert "withdrawn" in browser.text
-    assert Browser(onboarding_app).get(steps.path_of(made["link"])).status_code == 410
-
-
-def test_no_link_of_an_invitation_is_kept_or_logged(onboarding_app: Flask, log_text) -> None:  # type: ignore[no-untyped-def]
-    made = steps.invite(onboarding_app, uses="1")
-    token = made["link"].partition("=")[2]
-    steps.accept(onboarding_app, steps.path_of(made["link"]), steps.new_email())
-    with onboarding_app.app_context(), parts_of(onboarding_app).db.engine.connect() as connection:
-        for table in ("invitations", "audit_entries", "outbox_events"):
-            rows = connection.execute(sa.text(f"SELECT t::text FROM {table} t")).scalars()
-            assert all(token not in row for row in rows), table
-    assert token not in log_text()
-
-
-# -- beside policies and reviews ------------------------------------------------------------------------------
-
-
-def test_the_domains_of_the_policy_hold_for_invited_people_and_spend_no_use(
-    onboarding_app: Flask, policy: Callable[..., None]
-) -> None:
-    made = steps.invite(onboarding_app, uses="1")
-    policy(refused_domains=["people.test"])
-    browser = steps.accept(onboarding_app, steps.path_of(made["link"]), steps.new_email())
-    assert (browser.status, 'id="email-error"' in browser.text) == (422, True)
-    assert steps.invitation_facts(onboarding_app, made["id"])["uses"] == 0
-
-
-def test_whoever_is_invited_is_not_held_back_by_how_many_came_before(
-    onboarding_app: Flask, policy: Callable[..., None]
-) -> None:
-    policy(most_per_network=1)
-    steps.apply(onboarding_app, ip="10.77.1.1")
-    quietly_refused = steps.apply(onboarding_app, ip="10.77.1.2")
-    assert not steps.mails(onboarding_app, quietly_refused)
-    path = steps.path_of(steps.invite(onboarding_app, uses="1")["link"])
-    browser, email = Browser(onboarding_app, ip="10.77.1.3"), steps.new_email()
-    browser.fill(path, button="apply", email=email, name="Ada", why=steps.WHY)
-    assert browser.location == "/invitations/sent"
-    assert len(steps.mails(onboarding_app, email, "confirm_address")) == 1
-
-
-def test_an_application_in_review_is_let_in_and_nobody_waits_for_its_answer_any_more(
-    onboarding_app: Flask,
-) -> None:
-    email = steps.apply(onboarding_app)
-    steps.confirm(onboarding_app, email)
-    steps.ask(onboarding_app, email)
-    made = steps.invite(onboarding_app, uses="1")
-    assert steps.accept(onboarding_app, steps.path_of(made["link"]), email).location == "/invitations/sent"
-    assert steps.facts(onboarding_app, email)["state"] == "approved"
-    assert len(steps.mails(onboarding_app, email, "activation_link")) == 1
-    page = Browser(onboarding_app).get(steps.status_page(onboarding_app, email))
-    assert 'name="text"' not in page.text, "no question is open"
-
-
-def test_terms_and_extra_questions_are_asked_of_invited_people_too(
-    onboarding_app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps.with_settings(onboarding_app, monkeypatch, TERMS_VERSION="3", TERMS_URL="https://people.test/terms")
-    steps.invite(onboarding_app, email := steps.new_email())
-    path = steps.link(onboarding_app, email, "invitation")
-    browser = steps.accept(onboarding_app, path, email)
-    assert (browser.status, 'id="terms_version-error"' in browser.text) == (422, True)
-    activation(steps.accept(onboarding_app, path, email, terms_version="3"))
-
-
-# -- once more, after somebody said otherwise --------------------------------------------------------------------
-
-
-def _send_again(app: Flask, path: str, email: str, *, blank: str) -> Browser:
-    """The form of `path`, which shows none any more, made from that of another invitation."""
-    browser = Browser(app)
-    browser.get(blank)
-    form, _ = browser.find_form("apply", {})
-    browser.post(path, {**dict(form.fields), "email": email, "name": "Ada", "why": steps.WHY})
-    return browser
-
-
-@pytest.fixture
-def blank(onboarding_app: Flask) -> str:
-    """An invitation of nobody's, for its form."""
-    return steps.path_of(steps.invite(onboarding_app)["link"])
-
-
-@pytest.mark.parametrize("then", [None, "withdraw", "reject"])
-def test_what_reviewers_took_back_is_not_let_in_again_by_the_same_invitation(
-    onboarding_app: Flask, blank: str, then: str | None
-) -> None:
-    steps.invite(onboarding_app, email := steps.new_email(), role="support")
-    path = steps.link(onboarding_app, email, "invitation")
-    activation(steps.accept(onboarding_app, path, email))
-    assert run_command(onboarding_app, "applications", "take-back", email).exit_code == 0
-    if then == "withdraw":
-        Browser(onboarding_app).fill(
-            steps.status_page(onboarding_app, email).replace("status?", "status/withdraw?"), button="withdraw"
-        )
-    elif then == "reject":
-        steps.reject(onboarding_app, email, "No.")
-    before = len(steps.mails(onboarding_app, email, "activation_link"))
-    browser = _send_again(onboarding_app, path, email, blank=blank)
-    assert (browser.status, browser.location) == (303, "/invitations/sent")
-    assert steps.facts(onboarding_app, email)["state"] in ("submitted", "in_review")
-    if then:
-        steps.confirm(onboarding_app, email)
-        facts = steps.facts(onboarding_app, email)
-        assert (facts["state"], facts["decided_by"]) == ("confirmed", None)
-    assert len(steps.mails(onboarding_app, email, "activation_link")) == before
-
-
-def test_an_invitation_that_became_an_account_opens_no_second_one(onboarding_app: Flask, blank: str) -> None:
-    steps.invite(onboarding_app, email := steps.new_email(), role="admin")
-    path = steps.link(onboarding_app, email, "invitation")
-    activation(steps.accept(onboarding_app, path, email))
-    steps.open_account(onboarding_app, email)
-    assert _send_again(onboarding_app, path, email, blank=blank).status == 410
-    assert steps.facts(onboarding_app, email)["applications_of_this_address"] == 1
-
-
-def test_after_its_time_a_mailed_link_leads_nobody_on_any_more(onboarding_app: Flask, blank: str) -> None:
-    made = steps.invite(onboarding_app, email := steps.new_email())
-    path = steps.link(onboarding_app, email, "invitation")
-    activation(steps.accept(onboarding_app, path, email))
-    browser = Browser(onboarding_app)
-    browser.get(path)
-    change(onboarding_app, made["id"], expires_at=utcnow() - timedelta(seconds=1))
-    browser.fill(button="go-on")
-    assert browser.status == 410
-    assert 'id="go-on"' not in browser.get(path).text
-    assert _send_again(onboarding_app, path, email, blank=blank).status == 410
-
-
-def test_whoever_brings_the_mailbox_is_let_in_with_their_own_words(onboarding_app: Flask) -> None:
-    email = steps.apply(onboarding_app, name="Eve", page="/apply?continue=/eve")
-    assert run_command(onboarding_app, "applications", "claim", email).exit_code == 0
-    steps.invite(onboarding_app, email)
-    browser = steps.accept(onboarding_app, steps.link(onboarding_app, email, "invitation"), email)
-    ticket = _pressed(onboarding_app, activation(browser))
-    assert (ticket["name"], ticket["continue"]) == ("Ada Lovelace", None)
-
-
-def test_a_withdrawn_invitation_lets_nobody_in_who_has_not_confirmed_yet(onboarding_app: Flask) -> None:
-    made = steps.invite(onboarding_app, uses="2", role="admin")
-    path = steps.path_of(made["link"])
-    waiting, inside = steps.new_email(), steps.new_email()
-    for email in (waiting, inside):
-        steps.accept(onboarding_app, path, email)
-    steps.confirm(onboarding_app, inside)
-    assert run_command(onboarding_app, "invitations", "withdraw", made["id"]).exit_code == 0
-    assert steps.facts(onboarding_app, inside)["state"] == "approved", "whom it has let in stays"
-    steps.confirm(onboarding_app, waiting)
-    assert steps.facts(onboarding_app, waiting)["state"] == "confirmed"
-    steps.approve(onboarding_app, waiting)
-    ticket = _pressed(onboarding_app, steps.link(onboarding_app, waiting, "activation_link"))
-    assert ticket["roles"] == [], "no reviewer gives what the invitation would have given"

@@ -7,7 +7,7 @@ from flask import Flask
 from libs.service import parts_of
 from tests.conftest import run_command
 from tests.onboarding import steps
-from tests.onboarding.test_activation import press
+from tests.onboarding.steps import press
 from tests.pages import Browser
 
 

@@ -8,7 +8,7 @@ from services.notification.letters import letter_of
 from services.notification.writing import write
 from tests.conftest import run_command
 from tests.onboarding import steps
-from tests.onboarding.test_activation import press
+from tests.onboarding.steps import press
 from tests.pages import ORIGIN, Browser
 
 LATIN_OF_OURS = {"UpdSpace", "ID", "English", "Ada", "people", "test", "UTC", "http", "localhost"}

@@ -12,7 +12,7 @@ from flask_smorest.utils import prepare_response
 from marshmallow import fields
 
 from libs.commands import command
-from libs.people.bearer import API_SCOPES
+from libs.people.bearer.scopes import API_SCOPES
 from libs.web.api.blueprint import APIBlueprint, header
 from libs.web.api.shapes import Shape
 from libs.web.idempotency import HEADER, LONGEST_KEY

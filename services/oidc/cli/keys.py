@@ -6,7 +6,7 @@ import click
 from flask.cli import AppGroup
 
 from libs.commands import command, done, show, wait_for_events
-from libs.people.bearer import KINDS
+from libs.people.bearer.tokens import KINDS
 from services.oidc.flows import keys as flows
 
 keys = AppGroup("keys", help="What tokens are signed with.")

@@ -14,7 +14,7 @@ from typing import Any
 from joserfc.jws import JWSRegistry
 
 from libs.guard import single_use
-from libs.people.bearer import ACCESS_TOKEN_TYPE, api_audience, is_addressed_to, is_in_time, read_token
+from libs.people.bearer.tokens import ACCESS_TOKEN_TYPE, api_audience, is_addressed_to, is_in_time, read_token
 from services.oidc.flows.clients.registered import RegisteredClient
 from services.oidc.flows.pairwise import session_id_for, subject_for
 from services.oidc.flows.resources import audience_of, find_resources

@@ -6,7 +6,8 @@ from uuid import UUID
 from flask import request
 
 from libs.lists import Page
-from libs.people.bearer import InvalidToken, current_bearer, current_person
+from libs.people.bearer import current_bearer, current_person
+from libs.people.bearer.problems import InvalidToken
 from libs.web.api import part, tagged
 from libs.web.client_address import client_address
 from services.account.flows import users

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask_babel import lazy_gettext
 
-from libs.people.bearer import API_SCOPES, OWN_SCOPES
+from libs.people.bearer.scopes import API_SCOPES, OWN_SCOPES
 from services.oidc.flows.clients.changing import ChangedClient, create_client
 from services.oidc.flows.clients.metadata import DEVICE_CODE, InvalidClient
 from services.oidc.scopes import SCOPES

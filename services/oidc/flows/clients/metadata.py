@@ -13,7 +13,7 @@ from flask_babel import lazy_gettext
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from libs.people.bearer import API_SCOPES
+from libs.people.bearer.scopes import API_SCOPES
 from libs.settings import is_loopback
 from libs.web.problems import Problem
 from services.oidc.flows.resources import offered_scopes

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 from libs.guard.keyring import KeyRing
-from libs.people.bearer import KINDS
+from libs.people.bearer.tokens import KINDS
 from libs.settings import SettingsError
 
 RSA_BITS = 2048

@@ -7,7 +7,7 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from libs.observe.logs import get_logger
-from libs.people.bearer import KINDS
+from libs.people.bearer.tokens import KINDS
 from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.flows.keys.changes import ALWAYS, Changes, changing

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
-from libs.people.bearer import API_SCOPES, api_audience
+from libs.people.bearer.scopes import API_SCOPES
+from libs.people.bearer.tokens import api_audience
 from libs.service import parts_of
 from services.oidc.extensions import db
 from services.oidc.models import Resource

@@ -10,7 +10,7 @@ from flask import current_app
 
 from libs.database import utcnow, uuid7
 from libs.guard import single_use
-from libs.people.bearer import OWN_SCOPES
+from libs.people.bearer.scopes import OWN_SCOPES
 from libs.prepared import Prepared
 from libs.service import parts_of
 from services.oidc.extensions import db

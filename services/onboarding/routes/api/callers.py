@@ -7,7 +7,8 @@ from flask_babel import lazy_gettext
 from marshmallow import Schema, ValidationError
 
 from libs.people.access import STEP_UP_LIFETIME
-from libs.people.bearer import InsufficientScope, StaleSignIn, current_bearer
+from libs.people.bearer import current_bearer
+from libs.people.bearer.problems import InsufficientScope, StaleSignIn
 from libs.web.api.shapes import InvalidInput
 from services.onboarding.schemas.forms import first_errors
 

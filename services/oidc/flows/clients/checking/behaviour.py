@@ -8,7 +8,7 @@ from flask import current_app
 from flask_babel import gettext
 
 from libs.database import utcnow
-from libs.people.bearer import API_SCOPES
+from libs.people.bearer.scopes import API_SCOPES
 from libs.service import parts_of
 from libs.settings import is_loopback
 from services.oidc.extensions import db
