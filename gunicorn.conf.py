@@ -17,6 +17,8 @@ threads = int(os.environ.get("WEB_THREADS") or 8)
 keepalive = 75
 # As long as gunicorn allows: a signed authorization request comes in the address, and the usual 4094 cut some off.
 limit_request_line = 8190
+# As much as nginx takes of headers in all: cookies come one by one in HTTP/2, and it makes one line of them.
+limit_request_field_size = 32768
 # Kubernetes kills 45 seconds after it began to take a pod away, Docker after 30.
 graceful_timeout = 25
 # Our apps log each request themselves, without its query.

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis programs of this machine, and the account they run under. Standard library only."""
+"""PostgreSQL, Redis and nginx programs of this machine, and the account they run under. Standard library only."""
 
 import contextlib
 import glob
@@ -87,6 +87,16 @@ def _ask_version(program: Path, name: str, pattern: str, origin: str) -> Binarie
         return None
     match = re.search(pattern, answer)
     return Binaries(program, name, match[1], origin) if match else None
+
+
+def version_of_nginx(program: str) -> str:
+    """Such as 1.22.1; empty when it does not run here."""
+    try:
+        said = subprocess.run([program, "-v"], capture_output=True, text=True, timeout=20).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.search(r"nginx/(\d+(?:\.\d+)*)", said)
+    return match[1] if match else ""
 
 
 @dataclass(frozen=True)

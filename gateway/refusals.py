@@ -29,17 +29,34 @@ WORDS = {
     400: (
         "odd-request",
         N_("That request could not be understood"),
-        N_("The address is written in a way that we do not accept. Start from the start page."),
+        N_("It is written in a way that we do not accept. Start from the start page."),
+    ),
+    405: (
+        "method-not-allowed",
+        N_("That request is of a kind that we do not answer"),
+        N_("Pages can be opened and forms can be sent. Start from the start page."),
     ),
     413: (
         "too-large",
         N_("That is too much at once"),
         N_("What was sent is larger than we accept. Go back and send less."),
     ),
+    414: (
+        "address-too-long",
+        N_("That address is too long"),
+        N_("We do not accept an address of this length. Start from the start page."),
+    ),
     421: (
         "unknown-host",
         N_("This address is not ours"),
         N_("The request reached us under a name that is not ours. Check the address you opened."),
+    ),
+    431: (
+        "headers-too-large",
+        N_("Your browser sent too much along with that"),
+        N_(
+            "Its cookies or other headers are larger than we accept. Delete the cookies of this site and try again."
+        ),
     ),
     503: (
         "unavailable",

@@ -115,13 +115,26 @@ STRIPPED_HEADERS = (
 )
 
 
+# What nginx itself refuses (its own numbers among them), and as what it is explained. 418 stands for an odd target.
+REFUSED_CODES = {
+    400: (400, 418, 495, 496, 497, 501, 505),
+    405: (405,),
+    413: (413,),
+    414: (414,),
+    421: (421,),
+    431: (494,),
+    503: (500, 502, 503, 504),
+}
+
+
 def render_nginx(environ: Mapping[str, str]) -> str:
     """The text of nginx.conf for this environment. Raises SettingsError for a setting that cannot be.
 
     Reads PUBLIC_URL, ID_ENV, TRUSTED_PROXY_HOPS and the *_UPSTREAM settings, and of its own:
     HTTP_PORT (8000), HTTPS_PORT (8443), TLS_CERTIFICATE and TLS_CERTIFICATE_KEY (no https without them),
     NGINX_FOLDER (temporary files and pid; /tmp), NGINX_ADDRESS (loopback in development, else all addresses),
-    NGINX_WORKERS (auto).
+    NGINX_WORKERS (auto), NGINX_VERSION (for which the file is; by default it suits every one from 1.22 on, but
+    later ones warn about how it spells HTTP/2).
     """
     # Imported here: who only reads the table needs neither Flask nor catalogues.
     from gateway.refusals import POLICY, refusals
@@ -134,6 +147,17 @@ def render_nginx(environ: Mapping[str, str]) -> str:
     is_development = environ.get("ID_ENV") == "development"
     is_secure = public_url.startswith("https://")
     host = host_of(urlsplit(public_url).netloc)
+    certificate, key = environ.get("TLS_CERTIFICATE") or "", environ.get("TLS_CERTIFICATE_KEY") or ""
+    if bool(certificate) != bool(key):
+        raise SettingsError("TLS_CERTIFICATE and TLS_CERTIFICATE_KEY are set together, or neither is.")
+    # Behind an Ingress plain http is its way to us; without one it is somebody's mistake.
+    is_behind_a_proxy = _hops(environ) > 1
+    must_use_https = is_secure and not is_behind_a_proxy
+    if must_use_https and not certificate:
+        raise SettingsError(
+            "TLS_CERTIFICATE and TLS_CERTIFICATE_KEY must be set: PUBLIC_URL is https, and by TRUSTED_PROXY_HOPS "
+            "no proxy before the gateway speaks it."
+        )
     pages = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  not HTML
     pages.filters["quoted"] = _quoted
     return pages.from_string(TEMPLATE.read_text()).render(
@@ -146,21 +170,36 @@ def render_nginx(environ: Mapping[str, str]) -> str:
         max_body_bytes=MAX_BODY_BYTES,
         pages=list(refusals().values()),
         page_policy=POLICY,
-        hsts=HSTS,
+        refused_codes=REFUSED_CODES,
+        hsts=HSTS if is_secure else "",
+        hsts_over_http=HSTS if is_secure and is_behind_a_proxy else "",
         public_url=public_url,
-        is_secure=is_secure,
         host=host,
         other_names=[name for name in LOOPBACK_NAMES if is_development and name != host],
-        # Behind an Ingress plain http is its way to us; without one it is somebody's mistake.
-        must_use_https=is_secure and int(environ.get("TRUSTED_PROXY_HOPS") or 1) < 2,
+        is_behind_a_proxy=is_behind_a_proxy,
+        must_use_https=must_use_https,
         address=environ.get("NGINX_ADDRESS") or ("127.0.0.1" if is_development else "*"),
         http_port=environ.get("HTTP_PORT") or "8000",
         https_port=environ.get("HTTPS_PORT") or "8443",
-        certificate=environ.get("TLS_CERTIFICATE") or "",
-        certificate_key=environ.get("TLS_CERTIFICATE_KEY") or "",
+        certificate=certificate,
+        certificate_key=key,
+        http2_is_a_directive=_version(environ.get("NGINX_VERSION") or "") >= (1, 25, 1),
         folder=environ.get("NGINX_FOLDER") or "/tmp",  # noqa: S108  nginx closes what it makes there
         workers=environ.get("NGINX_WORKERS") or "auto",
     )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"[0-9]+", text))
+
+
+def _hops(environ: Mapping[str, str]) -> int:
+    from libs.settings import SettingsError
+
+    text = environ.get("TRUSTED_PROXY_HOPS") or "1"
+    if text not in tuple("012345"):
+        raise SettingsError("TRUSTED_PROXY_HOPS must be a number from 0 to 5.")
+    return int(text)
 
 
 def upstreams(environ: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
+from gateway.binaries import version_of_nginx
 from gateway.certificate import ensure_certificate
 from gateway.data_folder import DataFolder
 from gateway.launcher import describe_administrator, last_words, port_from_environment, prepare_databases
@@ -240,6 +241,7 @@ class Suite:
                     "TLS_CERTIFICATE": str(self.certificate),
                     "TLS_CERTIFICATE_KEY": str(self._certificate_key),
                     "NGINX_FOLDER": str(folder),
+                    "NGINX_VERSION": version_of_nginx(self._nginx),
                 }
             )
         )
@@ -264,12 +266,13 @@ class Suite:
             f"{scripts}/celery --app gateway.schedule beat --pidfile= --schedule {self.data.path}/schedule"
         )
         programs.append(program("beat", command, WORKER_PORT=str(self.ports.worker("beat"))))
-        nginx = os.environ.get("NGINX_PROGRAM") or shutil.which("nginx") or "/usr/sbin/nginx"
         folder = self.run_folder / "nginx"
-        command = (
-            f"{nginx} -p {folder} -e stderr -c {folder}/nginx.conf -g 'daemon off; error_log stderr warn;'"
-        )
+        command = f"{self._nginx} -p {folder} -e stderr -c {folder}/nginx.conf -g 'daemon off;'"
         return [*programs, Program("nginx", command, self.data.log("nginx.jsonl"), is_door=True)]
+
+    @property
+    def _nginx(self) -> str:
+        return os.environ.get("NGINX_PROGRAM") or shutil.which("nginx") or "/usr/sbin/nginx"
 
     @property
     def _running(self) -> Supervisor:

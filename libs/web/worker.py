@@ -1,11 +1,13 @@
 """gunicorn's threaded worker with less work for each request (docs/decisions/0018); gunicorn.conf.py names it."""
 
+import json
 import queue
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -14,7 +16,8 @@ class Worker(ThreadWorker):
     """Hands connections to its threads through a plain queue, and sends headers together with the first of a body."""
 
     def init_process(self) -> None:
-        wsgi.Response = Response  # there is no setting for it
+        # There is no setting for either.
+        wsgi.Response, util.write_error = Response, refuse
         Response.is_last = staticmethod(lambda: not self.alive)
         super().init_process()
 
@@ -26,6 +29,16 @@ class Worker(ThreadWorker):
 
     def _serve(self, conn: Any) -> None:
         self.method_queue.defer(self.finish_request, conn, Outcome(partial(self.handle, conn)))
+
+
+def refuse(sock: Any, status: int, reason: str, _words: str) -> None:
+    """Answer what no app is asked about, as it cannot be parsed; gunicorn's own page would repeat parts of it."""
+    body = json.dumps({"type": "about:blank", "title": reason, "status": status})
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+    )
+    util.write_nonblock(sock, (head + body).encode())
 
 
 class Threads:

@@ -198,6 +198,9 @@ def test_the_ingress_sends_everything_to_the_gateway(overlay: str) -> None:
     ports = {port["name"] for port in named("Service")[backend["name"]]["spec"]["ports"]}
     assert backend["name"] == "id-gateway"
     assert backend["port"]["name"] in ports
+    template = (ROOT / "gateway/nginx.conf.template").read_text()
+    [buffer] = re.findall(r"^ *proxy_buffer_size (\w+);", template, re.M)
+    assert ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-buffer-size"] == buffer
     # It and the gateway append to X-Forwarded-For.
     assert config_map(overlay)["TRUSTED_PROXY_HOPS"] == "2"
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from gateway import routes
+from gateway.binaries import version_of_nginx
 from gateway.servers import die_with_parent, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,10 +53,17 @@ class Door:
     name: str
     port: int
     log: Path
+    host: str = "localhost"
+    tls: ssl.SSLContext | None = None
 
     @property
     def origin(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+
+    def connect(self) -> socket.socket:
+        """A connection of its own; over TLS where the door speaks it."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return self.tls.wrap_socket(connection, server_hostname=self.host) if self.tls else connection
 
     def ask(
         self,
@@ -68,7 +77,7 @@ class Door:
         """Send one request, target and headers exactly as given."""
         lines = [f"{method} {target} HTTP/1.1"]
         if host != "":
-            lines.append(f"Host: {host or f'localhost:{self.port}'}")
+            lines.append(f"Host: {host or f'{self.host}:{self.port}'}")
         lines += [
             f"{name}: {value}"
             for name, value in (dict(headers).items() if not isinstance(headers, list) else headers)
@@ -80,20 +89,30 @@ class Door:
 
     def send(self, request: bytes) -> Answer:
         """Send these bytes and read until the door closes the connection."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with self.connect() as connection:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(request)
-            received = b""
-            with contextlib.suppress(ConnectionResetError):
-                while part := connection.recv(65536):
-                    received += part
-        head, _, body = received.partition(b"\r\n\r\n")
-        status_line, *rest = head.decode("latin-1").split("\r\n")
-        raw = [tuple(line.split(": ", 1)) for line in rest]
-        headers = {name.lower(): value for name, value in raw}
-        if headers.get("transfer-encoding") == "chunked":
-            body = _unchunk(body)
-        return Answer(int(status_line.split()[1]) if status_line else 0, headers, body, raw)
+            return parse(read_all(connection))
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the connection closes."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+def parse(received: bytes) -> Answer:
+    """One answer, whole; status 0 where nothing came."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    status_line, *rest = head.decode("latin-1").split("\r\n")
+    raw = [tuple(line.split(": ", 1)) for line in rest]
+    headers = {name.lower(): value for name, value in raw}
+    if headers.get("transfer-encoding") == "chunked":
+        body = _unchunk(body)
+    return Answer(int(status_line.split()[1]) if status_line else 0, headers, body, raw)
 
 
 def _unchunk(body: bytes) -> bytes:
@@ -151,7 +170,8 @@ def nginx(environ: Mapping[str, str]) -> Iterator[Path]:
         # nginx gives up root, and its workers keep their buffers in there.
         folder.chmod(0o711)
         configuration, log = folder / "nginx.conf", folder / "nginx.log"
-        text = routes.render_nginx({**environ, "NGINX_FOLDER": name, "NGINX_WORKERS": "1"})
+        own = {"NGINX_FOLDER": name, "NGINX_WORKERS": "1", "NGINX_VERSION": version_of_nginx(NGINX)}
+        text = routes.render_nginx({**environ, **own})
         configuration.write_text(text)
         command = [NGINX, "-p", name, "-e", "stderr", "-c", str(configuration), "-g", "daemon off;"]
         with running(command, {}, int(environ["HTTP_PORT"]), log):

@@ -1,6 +1,7 @@
 """Connections that close and processes that end: nobody notices where that is safe, and nothing is done twice."""
 
 import http.client
+import os
 import signal
 import socket
 import threading
@@ -9,14 +10,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pytest
+
 from gateway.servers import free_port
-from tests.gateway.doors import Door, gunicorn, nginx, running
+from tests.gateway.doors import Door, gunicorn, nginx, parse, read_all, running
+from tests.gateway.edge import HOST, edge_of
+from tests.running import wait_until
 
 
 class Fickle:
-    """A service that answers once on each connection, then reads one more request and closes without a word."""
+    """A service that answers `answers` requests of each connection, then reads one more and closes without a word."""
 
     def __init__(self) -> None:
+        self.answers = 1
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.read: list[bytes] = []
@@ -28,14 +34,17 @@ class Fickle:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            with connection:
-                for number in range(2):
-                    request = connection.recv(65536)
-                    if not request:
-                        break
-                    self.read.append(request.partition(b" ")[0])
-                    if number == 0:
-                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            for number in range(self.answers + 1):
+                request = connection.recv(65536)
+                if not request:
+                    break
+                self.read.append(request.partition(b" ")[0])
+                if number < self.answers:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
 
 
 @contextmanager
@@ -63,6 +72,36 @@ def test_a_get_is_sent_again_over_a_new_connection_and_a_post_never(environment:
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
         assert "short interruption" in answer.text
         assert service.read[3:] == [b"POST"], "it may have been read: whoever sent it decides"
+
+
+def test_a_put_or_delete_has_a_connection_of_its_own_and_is_never_sent_again(
+    environment: dict[str, str],
+) -> None:
+    """It would do no harm, but the answer of the second time is not that of the first."""
+    with before_a_fickle_service(environment) as (door, service):
+        assert door.ask("/login").status == 200
+        for method in ("PUT", "DELETE", "PATCH"):
+            assert door.ask("/login", method=method).status == 200, "the kept connection is not for them"
+        service.answers = 0
+        read = len(service.read)
+        for method in ("PUT", "DELETE", "PATCH"):
+            assert door.ask("/login", method=method).status == 503
+        assert service.read[read:] == [b"PUT", b"DELETE", b"PATCH"]
+
+
+def test_nginx_that_is_told_to_go_finishes_what_it_holds(environment: dict[str, str], tmp_path: Path) -> None:
+    """By QUIT, as supervisor, compose and Kubernetes tell it; who asks meanwhile is not let in any more."""
+    with edge_of(environment, tmp_path) as edge, edge.https.connect() as held, edge.https.connect() as idle:
+        idle.sendall(f"GET /login HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        assert idle.recv(65536).endswith(b"done")
+        held.sendall(f"GET /account/slow HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        wait_until(lambda: len(edge.service.asked) == 2)
+        os.kill(int((edge.https.log.parent / "nginx.pid").read_text()), signal.SIGQUIT)
+        answer = parse(read_all(held))
+        assert (answer.status, answer.headers["connection"], answer.text) == (200, "close", "done")
+        assert idle.recv(1) == b"", "one that idled is closed"
+        with pytest.raises(OSError):
+            edge.https.connect()
 
 
 def test_a_process_that_is_told_to_end_finishes_what_it_holds(tmp_path: Path) -> None:
