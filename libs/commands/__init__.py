@@ -27,6 +27,7 @@ from libs.guard.breakers import moment
 from libs.messaging.desk import retry_all, retry_event
 from libs.observe.health import health_report, readiness_report
 from libs.observe.logs import set_correlation_id, set_service
+from libs.schema import found_revision
 from libs.web.problems import Problem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -357,8 +358,7 @@ def _dbcheck(as_json: bool) -> None:
         step("query", lambda: connection.execute(sa.text("SELECT 1")))
         value = lambda text: connection.execute(sa.text(text)).scalar_one_or_none()  # noqa: E731
         report["server"] = value("SHOW server_version")
-        head = connection.execute(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL")).scalar_one()
-        report["migration"] = value("SELECT version_num FROM alembic_version") if head else None
+        report["migration"] = found_revision(connection)
         active, maximum = value("SELECT count(*) FROM pg_stat_activity"), value("SHOW max_connections")
         report["Active connections"] = f"{active} of {maximum}"
         report["pool"] = parts.db.engine.pool.status()

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import redis
 import sqlalchemy as sa
 
+from libs.batches import LONGEST_LOOK_S
 from libs.database import engine_options
 from libs.doctor.findings import Finding, fine, skipped, weak, wrong
 from libs.guard.secrets import peers
-from libs.guard.secrets.sealed import LONGEST_LOOK_S
+from libs.schema import found_revision, is_behind, revisions
 from libs.settings import ServiceSettings
 
 CLOCKS_MAY_DIFFER_S = 2.0
@@ -75,23 +76,17 @@ def look_at_database(connection: sa.Connection, migrations: Path) -> Iterator[Fi
 
 
 def _migration(connection: sa.Connection, migrations: Path) -> Iterator[Finding]:
-    if not (migrations / "env.py").exists():
+    known = revisions(migrations)
+    if not known:
         return
-    from alembic.script import ScriptDirectory
-
-    scripts = ScriptDirectory(str(migrations))
-    head = scripts.get_current_head()
-    is_there = connection.execute(sa.text("SELECT to_regclass('alembic_version') IS NOT NULL")).scalar_one()
-    found = None
-    if is_there:
-        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-    if found == head:
-        yield fine("migrations", f"At {head}, the newest of this release.")
+    found = found_revision(connection)
+    if found == known[-1]:
+        yield fine("migrations", f"At {found}, the newest of this release.")
     elif found is None:
         yield wrong("migrations", "The database has no tables yet.", "Run the migration Job, or: db upgrade")
-    elif found in {script.revision for script in scripts.walk_revisions()}:
+    elif is_behind(found, known):
         fix = "Run the migration Job, or: db upgrade"
-        yield wrong("migrations", f"The database is at {found}, and this release needs {head}.", fix)
+        yield wrong("migrations", f"The database is at {found}, and this release needs {known[-1]}.", fix)
     else:
         fix = "Nothing, while a deployment is under way; else deploy the newer release here, too."
         yield weak("migrations", f"The database is at {found}, which a newer release made.", fix)

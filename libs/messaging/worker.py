@@ -2,13 +2,15 @@
 
 import functools
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import Celery
 from celery.apps import worker as celery_worker
-from celery.signals import setup_logging, task_postrun, task_prerun
+from celery.signals import setup_logging, task_postrun, task_prerun, worker_init
 from flask import Flask
 from kombu import Queue
 
@@ -19,6 +21,7 @@ from libs.observe import tracing
 from libs.observe.logs import get_logger, set_correlation_id, set_service
 from libs.observe.metrics import Source
 from libs.observe.worker_health import accompany_worker, note_cleanup
+from libs.schema import wait_until_migrated
 from libs.settings import Settings
 
 log = get_logger("libs.worker")
@@ -140,9 +143,24 @@ def create_worker(*flask_apps: Flask, sources: Iterable[Source] = ()) -> Celery:
     celery.conf.flask_apps = flask_apps
     _keep_to_itself(celery)
     celery.set_default()
+    _wait_for_migrations(flask_apps)
     port, host = int(os.environ.get("WORKER_PORT") or 0), os.environ.get("WORKER_ADDRESS") or "127.0.0.1"
     accompany_worker(flask_apps, port, host, sources)
     return celery
+
+
+def _wait_for_migrations(flask_apps: tuple[Flask, ...]) -> None:
+    """The worker takes no task before its databases have what its release needs."""
+
+    @worker_init.connect(weak=False)
+    def _wait(**_: Any) -> None:
+        # Celery listens to signals only later, and the first process of a container is not ended by one of itself.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            for app in flask_apps:
+                wait_until_migrated(app)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _keep_to_itself(celery: Celery) -> None:

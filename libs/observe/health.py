@@ -8,12 +8,11 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Flask, Response, jsonify
 
 PROBE_INTERVAL_S = 1.0
@@ -172,6 +171,7 @@ def timed(name: str, action: Callable[[], Any]) -> Component:
 
 def standard_checks(app: Flask) -> tuple[dict[str, Check], dict[str, str]]:
     """What every service looks at: its database, Redis, its events, its worker; and what a failure means."""
+    from libs import schema
     from libs.service import parts_of
 
     parts = parts_of(app)
@@ -185,13 +185,21 @@ def standard_checks(app: Flask) -> tuple[dict[str, Check], dict[str, str]]:
         return checks, {}
     with app.app_context():
         engine = parts.db.engine
+    known = schema.revisions(schema.migrations_of(app))
 
     def database() -> Component:
-        def ask() -> None:
-            with engine.connect() as connection:
-                connection.execute(sa.text("SELECT 1"))
+        found = None
 
-        return timed("database", ask)
+        def ask() -> None:
+            nonlocal found
+            with engine.connect() as connection:
+                found = schema.found_revision(connection)
+
+        answered = timed("database", ask)
+        if schema.is_behind(found, known):
+            # Whoever started before its migrations ran is sent nobody, while the release before serves on.
+            return replace(answered, status="unhealthy", details={"reason": "migrations"})
+        return answered
 
     def events() -> Component:
         with app.app_context():

@@ -14,8 +14,8 @@ from tests.conftest import SERVICES
 ROOT = Path(__file__).resolve().parents[2]
 
 LIBS = {
-    "audit", "commands.doctor", "commands.secrets", "database", "doctor.findings", "doctor.reading", "doctor.rows",
-    "doctor.stores", "lists", "prepared", "restoring", "service", "settings",
+    "audit", "batches", "commands.doctor", "commands.secrets", "database", "doctor.findings", "doctor.reading",
+    "doctor.rows", "doctor.stores", "lists", "prepared", "restoring", "schema", "service", "settings",
     "guard.breakers", "guard.keyring", "guard.outbound", "guard.ratelimit", "guard.single_use",
     "guard.secrets.fingerprints", "guard.secrets.fresh", "guard.secrets.logins", "guard.secrets.peers",
     "guard.secrets.rings", "guard.secrets.rotation",

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 
+from libs.schema import revisions
 from libs.service import parts_of
 from tests.conftest import SERVICES
 
@@ -35,6 +36,10 @@ def test_there_is_one_head(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_migrations_are_numbered_and_say_why_they_are_safe(service: str) -> None:
+    # Which of two is the newer, and which are missing, is told by the numbers in the names of their files.
+    assert [script.revision for script in history(service).walk_revisions()] == list(
+        reversed(revisions(ROOT / "services" / service / "migrations"))
+    )
     for script in history(service).walk_revisions():
         assert re.fullmatch(r"\d{4}", script.revision), script.path
         assert Path(script.path).name.startswith(script.revision)

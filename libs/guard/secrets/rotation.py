@@ -8,7 +8,8 @@ from typing import Any
 import redis
 from flask import current_app
 
-from libs.guard.secrets.sealed import ROWS_PER_BATCH, Resealed, count_rows, patient, reencrypt, rows_by_key
+from libs.batches import ROWS_PER_BATCH, patient
+from libs.guard.secrets.sealed import Resealed, count_rows, reencrypt, rows_by_key
 from libs.messaging.worker import LONGEST_TASK_S
 from libs.observe.logs import get_logger
 from libs.observe.metrics import GaugeSamples

@@ -1,30 +1,19 @@
 """Sealed columns: which key seals how many of their rows, and bringing all of them under the first key.
 
-A batch holds its rows locked and passes over those that somebody else holds, so it waits for nobody, loses nobody's
-change, and may be cut short at any moment: what is done is done, and the next run finds the rest.
+It goes batch by batch (libs/batches.py): cut short at any moment, what is done is done; the next run finds the rest.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
+from libs.batches import ROWS_PER_BATCH, Change, change_rows
 from libs.database import Database
 from libs.guard.keyring import CannotOpen, KeyRing
-from libs.observe.logs import get_logger
-
-log = get_logger("libs.sealed")
-
-ROWS_PER_BATCH = 200
-LONGEST_LOOK_S = 20
-"""A look through a table may take longer than a request's statements."""
-PASSES = 3
-"""How often one run looks for rows that somebody held a moment ago."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +50,6 @@ class Resealed:
     """Rows that no key of the ring opens, by column."""
     left: int = 0
     """Rows that an earlier key seals still: somebody held them, or the time was over."""
-
-
-@contextmanager
-def patient(db: Database) -> Iterator[Session]:
-    """A transaction whose statements may look through a whole table."""
-    with db.transaction() as session:
-        session.execute(sa.text(f"SET LOCAL statement_timeout = '{LONGEST_LOOK_S}s'"))
-        yield session
 
 
 def count_rows(connection: Any, columns: Sequence[SealedColumn]) -> dict[str, dict[str, int]]:
@@ -117,71 +98,37 @@ def reencrypt(
 
     `told` hears of each batch: its column, and how many rows are done by then.
     """
-    deadline = None if seconds is None else time.monotonic() + seconds
+    until = None if seconds is None else time.monotonic() + seconds
     result = Resealed()
     for sealed in columns:
-        left = _count_left(db, keys, sealed)
-        for _ in range(PASSES if left else 0):
-            result.unopened[str(sealed)] = 0
-            for done, unopened in _batches(db, keys, sealed, batch):
-                result.done += done
-                result.unopened[str(sealed)] += unopened
-                told(str(sealed), result.done)
-                if deadline is not None and time.monotonic() > deadline:
-                    break
-            left = _count_left(db, keys, sealed) - result.unopened[str(sealed)]
-            if left <= 0 or (deadline is not None and time.monotonic() > deadline):
-                break
-        result.left += max(left, 0)
+        before = result.done
+        changed = change_rows(
+            db,
+            _resealing(keys, sealed),
+            until=until,
+            batch=batch,
+            told=lambda rows, before=before, column=str(sealed): told(column, before + rows),  # type: ignore[misc]
+        )
+        result.done += changed.done
+        result.left += changed.left
+        if changed.impossible:
+            result.unopened[str(sealed)] = changed.impossible
     return result
 
 
-def _batches(db: Database, keys: KeyRing, sealed: SealedColumn, size: int) -> Iterator[tuple[int, int]]:
-    """Go through the table once, by primary key. Yields of each batch how many rows were resealed, and not opened."""
-    last: tuple[Any, ...] | None = None
-    while True:
-        done = unopened = 0
-        with patient(db) as session:
-            query = (
-                sa.select(*sealed.key, sealed.plain.label("sealed"))
-                .where(*_is_old(keys, sealed))
-                .order_by(*sealed.key)
-                .limit(size)
-                .with_for_update(key_share=True, skip_locked=True)
-            )
-            if last is not None:
-                query = query.where(sa.tuple_(*sealed.key) > last)
-            rows = session.execute(query).all()
-            for row in rows:
-                content = _opened(keys, sealed, row)
-                if content is None:
-                    unopened += 1
-                    continue
-                session.execute(
-                    sa.update(sealed.table)
-                    .where(*_is_row(sealed, row))
-                    .values({sealed.plain.name: keys.seal(content, sealed.place(*row[:-1]))})
-                )
-                done += 1
-        if not rows:
-            return
-        last = tuple(rows[-1][:-1])
-        yield done, unopened
+def _resealing(keys: KeyRing, sealed: SealedColumn) -> Change:
+    """What brings the rows of a column under the first key."""
 
+    def becomes(row: Any) -> Mapping[str, Any] | None:
+        content = _opened(keys, sealed, row)
+        return None if content is None else {sealed.plain.name: keys.seal(content, sealed.place(*row[:-1]))}
 
-def _count_left(db: Database, keys: KeyRing, sealed: SealedColumn) -> int:
-    with patient(db) as session:
-        return session.execute(
-            sa.select(sa.func.count()).select_from(sealed.table).where(*_is_old(keys, sealed))
-        ).scalar_one()
-
-
-def _is_old(keys: KeyRing, sealed: SealedColumn) -> tuple[sa.ColumnElement[bool], ...]:
-    return sealed.plain.is_not(None), sa.not_(sa.func.starts_with(sealed.plain, f"{keys.first}:"))
-
-
-def _is_row(sealed: SealedColumn, row: Any) -> list[sa.ColumnElement[bool]]:
-    return [column == value for column, value in zip(sealed.key, row[:-1], strict=True)]
+    return Change(
+        table=sealed.table,
+        is_due=(sealed.plain.is_not(None), sa.not_(sa.func.starts_with(sealed.plain, f"{keys.first}:"))),
+        reads=(sealed.plain.label("sealed"),),
+        becomes=becomes,
+    )
 
 
 def _opened(keys: KeyRing, sealed: SealedColumn, row: Any) -> bytes | None:

@@ -7,9 +7,10 @@ from typing import Any
 import redis
 import sqlalchemy as sa
 
+from libs.batches import patient
 from libs.guard.keyring import KeyRing
 from libs.guard.secrets import fingerprints, peers
-from libs.guard.secrets.sealed import count_rows, patient, rows_by_key, unopened_keys
+from libs.guard.secrets.sealed import count_rows, rows_by_key, unopened_keys
 from libs.service import Parts
 from libs.settings import ServiceSettings
 
