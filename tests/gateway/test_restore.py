@@ -332,6 +332,7 @@ def test_the_command_asks_before_it_signs_everybody_out(world: World) -> None:
     assert not is_signed_in(browser)
 
 
+@pytest.mark.soak
 def test_databases_that_came_back_by_another_way_are_made_fit_where_they_are(
     world: World, place: Place
 ) -> None:
