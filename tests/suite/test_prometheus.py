@@ -25,8 +25,11 @@ WITHOUT_AN_EVENT = {
     "Tasks that fail",
     "Cleanups",
     "Last good backup",
+    "Rows under earlier keys",
+    "Rows that no key opens",
 }
-"""Panels that stay empty where no app asks for a token, no task fails, no cleanup was due and there is no backup."""
+"""Panels that stay empty where no app asks for a token, no task fails, no cleanup was due, there is no backup, and
+for a quarter of an hour nobody has looked at sealed rows."""
 
 
 class Prometheus:
