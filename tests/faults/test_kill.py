@@ -84,6 +84,7 @@ def test_sign_in_sessions_and_keys_survive_a_kill(folder: Path) -> None:
         house.stop()
 
 
+@pytest.mark.soak
 def test_ctrl_c_stops_everything_it_started_and_a_second_run_says_what_is_taken(folder: Path) -> None:
     house = House(folder).start()
     pids = house.processes()

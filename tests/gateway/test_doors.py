@@ -15,6 +15,7 @@ import pytest
 from gateway import routes
 from gateway.servers import free_port
 from tests.gateway.doors import ROOT, Door, nginx
+from tests.running import wait_until
 
 NGINX_ALONE = pytest.mark.parametrize("door", ["nginx"], indirect=True)
 """What only a server of its own can do: the all-in-one is reached by loopback alone."""
@@ -110,6 +111,7 @@ def test_a_request_line_beyond_all_reason_is_refused(door: Door):
 
 def test_the_log_carries_the_path_and_the_id_but_no_query(door: Door):
     answer = door.ask("//odd-one?token=a-secret-of-a-mail")
+    wait_until(lambda: answer.headers["x-request-id"] in door.log.read_text())
     lines = [json.loads(line) for line in door.log.read_text().splitlines() if line.startswith("{")]
     mine = [line for line in lines if line.get("correlation_id") == answer.headers["x-request-id"]]
     assert [(line["path"], line["status"]) for line in mine] == [("//odd-one", 400)]

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from tests.gateway.doors import Answer, Door, parse, read_all
+from tests.running import wait_until
 
 NGINX_ALONE = pytest.mark.parametrize("door", ["nginx"], indirect=True)
 """The all-in-one is gunicorn alone, on loopback: it refuses the same, but has no words in two languages for it."""
@@ -224,12 +225,9 @@ def test_a_body_in_chunks_may_not_be_longer_than_any_other(door: Door) -> None:
 @NGINX_ALONE
 def test_the_record_of_a_refusal_has_the_method_that_was_sent_and_is_utf_8(door: Door) -> None:
     answer = door.ask("/login\xff\xfe?token=a-secret", method="POST", body=b"a=b")
-    line = next(
-        line
-        for line in door.log.read_text(encoding="utf-8", errors="strict").splitlines()
-        if answer.headers["x-request-id"] in line
-    )
-    record = json.loads(line)
+    number = answer.headers["x-request-id"]
+    wait_until(lambda: number in door.log.read_text(encoding="utf-8", errors="strict"))
+    record = json.loads(next(line for line in door.log.read_text().splitlines() if number in line))
     assert (record["method"], record["path"], record["status"]) == ("POST", "/login", 400)
 
 

@@ -110,6 +110,7 @@ def test_a_bad_setting_is_a_sentence_and_code_2(house: House, name: str, value: 
     assert "\n" not in words
 
 
+@pytest.mark.soak
 def test_after_kill_9_of_everything_it_starts_again_with_what_it_had(house: House) -> None:
     house.start()
     before = kept(house)
