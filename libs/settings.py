@@ -138,6 +138,8 @@ class Settings:
             check_secret(name, getattr(self, name))
         for fallback in self.SECRET_KEY_FALLBACKS:
             check_secret("SECRET_KEY_FALLBACKS", fallback)
+        if "," in self.SECRET_KEY:
+            raise SettingsError("SECRET_KEY must not hold a comma: as a fallback it would be two.")
         if self.SECRET_KEY in self.SECRET_KEY_FALLBACKS:
             raise SettingsError("SECRET_KEY_FALLBACKS must not hold SECRET_KEY itself: only other values.")
         rings = {name: KeyRing.parse(getattr(self, name), setting=name) for name in strength.RINGS}

@@ -137,6 +137,35 @@ def _add_turns(group: AppGroup) -> None:
 
         _turn(setting, step)
 
+    @group.command(
+        "settled",
+        help="Whether everything of this service is under that key, so that the others of its ring may leave."
+        " Exits 1 when it is not, and says why.",
+    )
+    @click.argument("setting", type=TURNING)
+    @click.argument("key")
+    @command
+    def settled(setting: str, key: str, as_json: bool) -> None:
+        import redis
+
+        from libs.guard.secrets.status import objections
+        from libs.service import parts_of
+
+        try:
+            found = objections(parts_of(current_app), setting, key)
+        except redis.RedisError as error:
+            raise click.ClickException(
+                f"Redis did not answer ({type(error).__name__}): workers could not be asked."
+            ) from None
+        if found:
+            raise click.ClickException(" ".join(found))
+        service = parts_of(current_app).name
+        done(
+            f"{service} needs no key of {setting} but {key}.",
+            {"setting": setting, "key": key},
+            as_json=as_json,
+        )
+
 
 def _turn(setting: str, step: "Callable[[Ring, Ring], tuple[Ring, str]]") -> None:
     """Stdout is for the Secret, stderr for whoever looks."""

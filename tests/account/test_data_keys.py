@@ -1,6 +1,7 @@
 """Data keys take turns in account: the old one opens, the new one seals, and nothing is lost on the way."""
 
 import base64
+import dataclasses
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from libs.guard.keyring import KeyRing
-from libs.guard.secrets import rotation
+from libs.guard.secrets import fresh, peers, rotation
 from libs.guard.secrets.sealed import count_rows
 from libs.service import parts_of
 from services.account.flows import forgotten
@@ -89,6 +90,51 @@ def test_status_says_which_key_seals_how_many_and_what_is_missing(
         row for row in json.loads(well.stdout)["secrets"] if row["setting"] == "EVENT_ENCRYPTION_KEYS"
     ]
     assert events["rows"] >= 1, "mail that was asked for is on its way"
+
+
+def test_other_keys_may_leave_once_nothing_needs_them_and_this_process_seals_by_the_new_one(
+    app: Flask, browser: Browser, person: Person, rings: dict[str, KeyRing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person_with_app(app, browser, person)
+    parts = parts_of(app)
+
+    def settled(setting: str, key: str) -> tuple[int, str]:
+        told = run_command(app, "secrets", "settled", setting, key)
+        return told.exit_code, told.output.strip()
+
+    data_key, event_key = KeyRing.parse(parts.settings.DATA_ENCRYPTION_KEYS, setting="").first, "event1"
+    assert settled("DATA_ENCRYPTION_KEYS", data_key) == (
+        0,
+        f"account needs no key of DATA_ENCRYPTION_KEYS but {data_key}.",
+    )
+    code, words = settled("DATA_ENCRYPTION_KEYS", "new")
+    assert (code, f"account uses {data_key} of DATA_ENCRYPTION_KEYS, not new" in words) == (1, True), words
+    assert f"account needs {data_key} for " in words
+    code, words = settled("SECRET_KEY", "")
+    assert (code, "not (none was named)" in words) == (1, True), words
+    parts.data_keys = rings["both"]
+    with app.app_context():
+        rotation.run()
+    code, words = settled("DATA_ENCRYPTION_KEYS", data_key)
+    assert (code, "account needs new for " in words, "secrets reencrypt" in words) == (1, True, True), words
+
+    assert settled("EVENT_ENCRYPTION_KEYS", event_key)[0] == 0
+    ring = f"{fresh.encryption_key()},{parts.settings.EVENT_ENCRYPTION_KEYS}"
+    monkeypatch.setattr(parts, "settings", dataclasses.replace(parts.settings, EVENT_ENCRYPTION_KEYS=ring))
+    code, words = settled("EVENT_ENCRYPTION_KEYS", ring.partition(":")[0])
+    assert (code, f"account needs {event_key} for " in words) == (1, True), (
+        "mail that was asked for is on its way"
+    )
+    peers.leave_note(
+        parts.redis, "oidc", dataclasses.replace(parts.settings, EVENT_ENCRYPTION_KEYS=fresh.encryption_key())
+    )
+    try:
+        assert (
+            "The worker of oidc has another EVENT_ENCRYPTION_KEYS" in settled("EVENT_ENCRYPTION_KEYS", "")[1]
+        )
+        assert "The worker of oidc" not in settled("DATA_ENCRYPTION_KEYS", data_key)[1]
+    finally:
+        parts.redis.delete("secrets:oidc")
 
 
 def test_a_row_that_somebody_changes_meanwhile_keeps_the_change(

@@ -39,6 +39,7 @@ def test_good_settings_are_read_with_their_types() -> None:
         ("PUBLIC_URL", "https://id.example.org:http"),
         ("SECRET_KEY", ""),
         ("SECRET_KEY", "short"),
+        ("SECRET_KEY", "q7Fh2LkP9sVx4TzB8,nWm3RcY6dGjA1eU"),
         ("SECRET_KEY", "change-me-change-me-change-me-change-me"),
         ("SECRET_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
         ("DATA_ENCRYPTION_KEYS", ""),

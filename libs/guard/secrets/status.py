@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from libs.batches import patient
 from libs.guard.keyring import KeyRing
 from libs.guard.secrets import fingerprints, peers
+from libs.guard.secrets.rings import Ring
 from libs.guard.secrets.sealed import count_rows, rows_by_key, unopened_keys
 from libs.service import Parts
 from libs.settings import ServiceSettings
@@ -79,6 +80,41 @@ def look(parts: Parts) -> Status:
             f"Redis did not answer ({type(error).__name__}): workers could not be compared with this."
         )
     return Status(found, wrong)
+
+
+def objections(parts: Parts, setting: str, key: str) -> list[str]:
+    """Why the other keys of a ring may not leave yet, each as a sentence; none where everything here is under `key`.
+
+    Raises redis.RedisError where workers cannot be asked, and sqlalchemy's errors where the database is away.
+    """
+    names = Ring.of(parts.settings, setting).names
+    found = []
+    if names[0] != key:
+        what = key or "(none was named)"
+        found.append(
+            f"{parts.name} uses {names[0]} of {setting}, not {what}: restart it, and wait for the end."
+        )
+    with patient(parts.db) as session:
+        if setting == "DATA_ENCRYPTION_KEYS":
+            waiting, help_ = dict(rows_by_key(count_rows(session, parts.sealed))), "secrets reencrypt"
+        elif setting == "EVENT_ENCRYPTION_KEYS":
+            waiting, help_ = (
+                dict(session.execute(_OPEN_EVENTS).tuples().all()),
+                "events list, events retry --all",
+            )
+        else:
+            waiting, help_ = {}, ""
+    found += [
+        f"{parts.name} needs {kid} for {number} more: {help_}."
+        for kid, number in sorted(waiting.items())
+        if kid != key and number
+    ]
+    notes = peers.read_notes(parts.redis)
+    return found + [
+        sentence
+        for sentence in peers.disagreements(parts.name, parts.settings, notes)
+        if f" {setting} " in sentence or f" {setting}," in sentence
+    ]
 
 
 def _rows(settings: ServiceSettings, name: str, counts: Mapping[str, int]) -> Iterator[dict[str, Any]]:
