@@ -76,5 +76,6 @@ def _reason_to_wait(app: Flask, known: tuple[str, ...]) -> str:
     try:
         with app.app_context(), parts_of(app).db.engine.connect() as connection:
             return "migrations" if is_behind(found_revision(connection), known) else ""
-    except sa.exc.SQLAlchemyError as error:
+    except Exception as error:
+        # Whatever it is: Celery goes on over what its receivers raise, so that the worker would begin.
         return type(error).__name__

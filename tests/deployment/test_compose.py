@@ -52,6 +52,11 @@ def test_a_service_waits_for_its_migrations(service: str) -> None:
     assert migration["depends_on"]["postgres"] == {"condition": "service_healthy"}
 
 
+def test_nginx_starts_no_more_processes_than_it_has_processors() -> None:
+    limits = SERVICES_OF_COMPOSE["nginx"]["deploy"]["resources"]["limits"]
+    assert SERVICES_OF_COMPOSE["render-nginx"]["environment"]["NGINX_WORKERS"] == limits["cpus"]
+
+
 def test_what_is_kept_is_kept_in_named_volumes() -> None:
     for name, container in SERVICES_OF_COMPOSE.items():
         for volume in container.get("volumes", []):

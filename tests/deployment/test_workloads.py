@@ -99,6 +99,14 @@ def test_a_service_takes_requests_when_it_can_serve(service: str) -> None:
     assert "startupProbe" in container
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_worker_may_wait_longer_than_its_migrations_take(service: str) -> None:
+    """Its port opens once they have run: a Job that is started twice is no reason to end it."""
+    [container] = pod_of(f"id-{service}-worker")["containers"]
+    probe, job = container["startupProbe"], named("Job")[f"id-{service}-migrate"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] > 2 * job["spec"]["activeDeadlineSeconds"]
+
+
 def test_ports_are_those_of_the_code() -> None:
     for service in SERVICES:
         [container] = pod_of(f"id-{service}")["containers"]
@@ -111,6 +119,14 @@ def test_ports_are_those_of_the_code() -> None:
         variables = {variable["name"]: variable.get("value") for variable in container["env"]}
         assert container["ports"] == [{"name": "metrics", "containerPort": port}]
         assert (variables["WORKER_PORT"], variables["WORKER_ADDRESS"]) == (str(port), "0.0.0.0")
+
+
+def test_nginx_starts_no_more_processes_than_it_has_processors() -> None:
+    """By itself it counts those of the machine, which its memory may not be enough for."""
+    pod = pod_of("id-gateway")
+    [renders], nginx = pod["initContainers"], pod["containers"][0]
+    variables = {variable["name"]: variable["value"] for variable in renders["env"]}
+    assert variables["NGINX_WORKERS"] == nginx["resources"]["limits"]["cpu"]
 
 
 def test_services_lead_to_ports_that_exist() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -160,8 +161,11 @@ def gunicorn(app: str, port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def nginx(environ: Mapping[str, str]) -> Iterator[Path]:
-    """nginx from the template; the path of its log. Skips by name where the machine has none."""
+def nginx(environ: Mapping[str, str], *, keeps_by_itself: bool = False) -> Iterator[Path]:
+    """nginx from the template; the path of its log. Skips by name where the machine has none.
+
+    From 1.29.7 on it keeps connections to every upstream that says nothing else: an older one can be made to.
+    """
     if not NGINX:
         assert not os.environ.get("REQUIRE_EVERYTHING"), "nginx is missing: apt-get install nginx"
         pytest.skip("not run: nginx is missing (apt-get install nginx)")
@@ -172,6 +176,8 @@ def nginx(environ: Mapping[str, str]) -> Iterator[Path]:
         configuration, log = folder / "nginx.conf", folder / "nginx.log"
         own = {"NGINX_FOLDER": name, "NGINX_WORKERS": "1", "NGINX_VERSION": version_of_nginx(NGINX)}
         text = routes.render_nginx({**environ, **own})
+        if keeps_by_itself:
+            text = re.sub(r"(_anew \{\n)", r"\1    keepalive 32;\n", text)
         configuration.write_text(text)
         command = [NGINX, "-p", name, "-e", "stderr", "-c", str(configuration), "-g", "daemon off;"]
         with running(command, {}, int(environ["HTTP_PORT"]), log):

@@ -19,14 +19,24 @@ from tests.running import wait_until
 
 
 class Fickle:
-    """A service that answers `answers` requests of each connection, then reads one more and closes without a word."""
+    """A service that answers `answers` requests of each connection, then reads one more and closes without a word.
+
+    Asked to close a connection it says and does so, as gunicorn.
+    """
 
     def __init__(self) -> None:
         self.answers = 1
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.read: list[bytes] = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.listening = threading.Thread(target=self._serve, daemon=True)
+        self.listening.start()
+
+    def end(self) -> None:
+        """Shut down first: a thread that still waits would take what comes to the next one, which has its number."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listening.join(30)
+        self.listener.close()
 
     def _serve(self) -> None:
         while True:
@@ -43,12 +53,18 @@ class Fickle:
                 if not request:
                     break
                 self.read.append(request.partition(b" ")[0])
+                is_last = b"\r\nConnection: close\r\n" in request
                 if number < self.answers:
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+                    close = b"Connection: close\r\n" if is_last else b""
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n" + close + b"\r\ndone")
+                if is_last:
+                    break
 
 
 @contextmanager
-def before_a_fickle_service(environment: dict[str, str]) -> Iterator[tuple[Door, Fickle]]:
+def before_a_fickle_service(
+    environment: dict[str, str], *, keeps_by_itself: bool = False
+) -> Iterator[tuple[Door, Fickle]]:
     service, port = Fickle(), free_port()
     settings = {
         **environment,
@@ -57,10 +73,10 @@ def before_a_fickle_service(environment: dict[str, str]) -> Iterator[tuple[Door,
         "HTTP_PORT": str(port),
     }
     try:
-        with nginx(settings) as log:
+        with nginx(settings, keeps_by_itself=keeps_by_itself) as log:
             yield Door("nginx", port, log), service
     finally:
-        service.listener.close()
+        service.end()
 
 
 def test_a_get_is_sent_again_over_a_new_connection_and_a_post_never(environment: dict[str, str]) -> None:
@@ -74,14 +90,17 @@ def test_a_get_is_sent_again_over_a_new_connection_and_a_post_never(environment:
         assert service.read[3:] == [b"POST"], "it may have been read: whoever sent it decides"
 
 
+@pytest.mark.parametrize("keeps_by_itself", [False, True])
 def test_a_put_or_delete_has_a_connection_of_its_own_and_is_never_sent_again(
-    environment: dict[str, str],
+    environment: dict[str, str], keeps_by_itself: bool
 ) -> None:
     """It would do no harm, but the answer of the second time is not that of the first."""
-    with before_a_fickle_service(environment) as (door, service):
+    with before_a_fickle_service(environment, keeps_by_itself=keeps_by_itself) as (door, service):
         assert door.ask("/login").status == 200
         for method in ("PUT", "DELETE", "PATCH"):
+            read = len(service.read)
             assert door.ask("/login", method=method).status == 200, "the kept connection is not for them"
+            assert service.read[read:] == [method.encode()], "nor that of the one before"
         service.answers = 0
         read = len(service.read)
         for method in ("PUT", "DELETE", "PATCH"):

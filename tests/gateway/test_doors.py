@@ -141,8 +141,11 @@ def test_slow_bodies_and_headers_occupy_no_thread_of_a_service(door: Door) -> No
 
 @NGINX_ALONE
 def test_services_are_reached_over_connections_that_stay_open(door: Door) -> None:
-    ports = {door.ask("/login", method=method).seen["port"] for method in ("GET", "POST") * 3}
-    assert len(ports) == 1
+    seen = [door.ask("/login", method=method).seen for method in ("GET", "POST") * 3]
+    assert len({one["port"] for one in seen}) == 1
+    assert not any("connection" in one["headers"] for one in seen)
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert door.ask("/login", method=method).seen["headers"]["connection"] == "close", "one of its own"
 
 
 def test_a_trace_that_somebody_else_began_is_not_gone_on_with(door: Door) -> None:

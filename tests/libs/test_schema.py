@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
+from celery.signals import worker_init, worker_ready
 from flask import Flask
 
 from libs import schema
+from libs.messaging.worker import create_worker
 from libs.service import parts_of
 from tests.pages import Browser
 from tests.running import wait_until
@@ -30,6 +32,18 @@ def set_to(account_app: Flask) -> Iterator[Callable[[str | None], None]]:
 
 def newest(app: Flask) -> str:
     return schema.revisions(schema.migrations_of(app))[-1]
+
+
+def had(app: Flask) -> str | None:
+    with app.app_context(), parts_of(app).db.engine.connect() as connection:
+        return schema.found_revision(connection)
+
+
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who listens to Celery is who the test makes, and nobody afterwards."""
+    for signal in (worker_init, worker_ready):
+        monkeypatch.setattr(signal, "receivers", [])
 
 
 def test_whose_migrations_have_not_run_is_not_ready(
@@ -59,15 +73,43 @@ def test_a_database_without_a_table_is_behind(sample_app: Flask) -> None:
     assert not schema.is_behind(found, ()), "what has no migrations waits for none"
 
 
+@pytest.mark.usefixtures("signals")
 def test_a_worker_takes_no_task_before_the_migrations_have_run(
     account_app: Flask, set_to: Callable[[str | None], None], log_text: Callable[[], str]
 ) -> None:
+    create_worker(account_app)
     set_to("0001")
-    waiting = threading.Thread(target=schema.wait_until_migrated, args=(account_app,))
-    waiting.start()
-    wait_until(lambda: '"waiting_for_database"' in log_text())
-    assert waiting.is_alive()
-    set_to(newest(account_app))
-    waiting.join(30)
-    assert not waiting.is_alive()
+    has_begun = threading.Event()
+
+    def migrate() -> None:
+        wait_until(lambda: has_begun.is_set() or '"waiting_for_database"' in log_text())
+        set_to(newest(account_app))
+
+    migrating = threading.Thread(target=migrate)
+    migrating.start()
+    worker_init.send(sender=None)  # from the main thread, as Celery does
+    found = had(account_app)
+    has_begun.set()
+    migrating.join(30)
+    assert found == newest(account_app), "it began on what the release before had left"
     assert f'"needs": "{newest(account_app)}"' in log_text()
+
+
+def test_a_worker_waits_for_what_nobody_foresaw(
+    account_app: Flask, log_text: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery writes down what its receivers raise, and starts all the same."""
+    here, find, looks = threading.current_thread(), schema.found_revision, []
+
+    def look(connection: sa.Connection) -> str | None:
+        if threading.current_thread() is here:  # and not the probe, which looks now and then
+            looks.append(connection)
+            if len(looks) == 1:
+                raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "a server may speak in another language")
+        return find(connection)
+
+    monkeypatch.setattr(schema, "found_revision", look)
+    monkeypatch.setattr(schema, "LOOK_AGAIN_S", 0.01)
+    schema.wait_until_migrated(account_app)
+    assert len(looks) == 2
+    assert '"reason": "UnicodeDecodeError"' in log_text()
