@@ -12,6 +12,7 @@ from libs.commands import command, done
 from libs.database import first_uuid7, utcnow
 from libs.messaging.outbox import KEEP_CONFIRMED
 from libs.observe.logs import get_logger
+from libs.people.bearer.keys import IssuerKeys
 
 log = get_logger("libs.restoring")
 
@@ -42,6 +43,8 @@ def after_restore(*, made_at: datetime | None = None) -> dict[str, int]:
         # Whole tables are gone through, and nobody waits for it.
         session.execute(sa.text("SET LOCAL statement_timeout = 0"))
         counts = dict(parts.when_restored()) if parts.when_restored else {}
+        if isinstance(parts.issuer_keys, IssuerKeys):  # the issuer itself has other keys by now
+            parts.issuer_keys.distrust()
         counts["events sent again"] = parts.outbox.send_again(confirmed_since=since)
         parts.audit.record(ACTION, target=_target(), after=counts | {"backup_of": made_at})
     log.info("service_restored", **{name.replace(" ", "_"): count for name, count in counts.items()})

@@ -49,6 +49,17 @@ def migrations_of(app: Flask) -> Path:
     return Path(app.extensions["migrate"].directory)
 
 
+def is_migrated(app: Flask) -> bool:
+    """Whether the database has what this release needs. Raises SQLAlchemyError."""
+    from libs.service import parts_of
+
+    known = revisions(migrations_of(app))
+    if not known:
+        return True
+    with app.app_context(), parts_of(app).db.engine.connect() as connection:
+        return not is_behind(found_revision(connection), known)
+
+
 def wait_until_migrated(app: Flask) -> None:
     """Return once the database says that it has what this release needs, however long that takes.
 
@@ -59,7 +70,7 @@ def wait_until_migrated(app: Flask) -> None:
     set_service(parts_of(app).name)
     known, told_at = revisions(migrations_of(app)), float("-inf")
     while True:
-        reason = _reason_to_wait(app, known)
+        reason = _reason_to_wait(app)
         if not reason:
             return
         if time.monotonic() - told_at > TELL_AGAIN_S:
@@ -68,14 +79,9 @@ def wait_until_migrated(app: Flask) -> None:
         time.sleep(LOOK_AGAIN_S)
 
 
-def _reason_to_wait(app: Flask, known: tuple[str, ...]) -> str:
-    from libs.service import parts_of
-
-    if not known:
-        return ""
+def _reason_to_wait(app: Flask) -> str:
     try:
-        with app.app_context(), parts_of(app).db.engine.connect() as connection:
-            return "migrations" if is_behind(found_revision(connection), known) else ""
+        return "" if is_migrated(app) else "migrations"
     except Exception as error:
         # Whatever it is: Celery goes on over what its receivers raise, so that the worker would begin.
         return type(error).__name__

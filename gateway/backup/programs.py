@@ -18,6 +18,8 @@ SCRIPTS = ("dump.sh", "dump.sql", "facts.sql", "restore.sh")
 HERE = Path(__file__).resolve().parent
 SERVICE_FILE, LIST = "pg_service.conf", "databases"
 TIMEOUT_S = 6 * 3600
+MOST_BYTES = 40
+"""Of a database's name: PostgreSQL silently cuts names after 63, and `_before_YYYYMMDD_HHMMSS` is 23."""
 
 
 def plan(folder: Path, values: Mapping[str, str]) -> None:
@@ -48,6 +50,12 @@ def _connection(service: str, url: str) -> dict[str, str]:
     database = unquote(parts.path.lstrip("/"))
     if not parts.scheme.startswith("postgres") or not re.fullmatch(r"[\w.-]+", database):
         raise BackupError(f"{service.upper()}_DATABASE_URL must name a database: postgresql://…/NAME.")
+    if (size := len(database.encode())) > MOST_BYTES:
+        # So that whoever makes a backup learns it, and not whoever needs one.
+        raise BackupError(
+            f"The database {database} has a name of {size} bytes. {MOST_BYTES} is the most that has room for what a "
+            "restore adds to it: rename it."
+        )
     values = {
         "host": unquote(parts.hostname or ""),
         "port": str(parts.port or ""),
@@ -74,9 +82,13 @@ class Programs:
     def __init__(self, values: Mapping[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="id-backup-")
         self.folder = Path(self._folder.name)
-        plan(self.folder, values)
         self._path = ""
-        self._path = _fitting(_installed(), self._server_major())
+        try:
+            plan(self.folder, values)
+            self._path = _fitting(_installed(), self._server_major())
+        except BaseException:
+            self._folder.cleanup()  # there are passwords in it
+            raise
 
     def __enter__(self) -> "Programs":
         return self

@@ -3,6 +3,7 @@
 # restore.sh swap SUFFIX ASIDE     these take the place of the present ones, which move aside; all of them or none
 # restore.sh drop SUFFIX           drop the databases of this suffix
 # restore.sh quiet                 fail while anybody is connected to one of the databases
+# restore.sh settled               the same, once a backup that is being made of them has ended
 # PGSERVICEFILE names the databases, and $DATABASES beside this script lists them: a service and its database a line.
 set -eu
 umask 077
@@ -15,6 +16,42 @@ ask() { # SERVICE DATABASE STATEMENT
 }
 there() { # SERVICE DATABASE: prints 1, or 0 where there is none; fails where the server does not say
   ask "$1" postgres "SELECT count(*) FROM pg_database WHERE datname = '$2'"
+}
+# Of other logins' connections PostgreSQL shows a login without their privileges whose they are, and in which database: not
+# what kind they are of. The server's own processes, such as autovacuum, are nobody's, and leave by themselves.
+connected() { # SERVICE DATABASE [PROGRAM]: prints how many are connected to it, or how many of that program
+  ask "$1" postgres "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = '$2' AND usesysid IS NOT NULL ${3:+AND application_name = '$3'}"
+}
+quiet() {
+  while read -r service database; do
+    # Of services that were stopped just now the server takes a moment to see it.
+    for pause in 0.2 0.5 1 0; do
+      count=$(connected "$service" "$database" </dev/null)
+      [ "$count" != 0 ] || break
+      sleep "$pause"
+    done
+    if [ "$count" != 0 ]; then
+      echo "$count connection(s) to $database: stop the services first, and wait for a backup." >&2
+      exit 1
+    fi
+  done <"$DATABASES"
+}
+# A backup goes from one database to the next, and in between is in none: where there was one, two looks have to find none.
+wait_for_backups() {
+  looks=1 told=
+  while [ "$looks" != 0 ]; do
+    looks=$((looks - 1))
+    while read -r service database; do
+      count=$(connected "$service" "$database" id-backup </dev/null)
+      [ "$count" = 0 ] || looks=2
+    done <"$DATABASES"
+    if [ "$looks$told" = 2 ]; then
+      echo "A backup is being made: waiting until it has ended."
+      told=yes
+    fi
+    [ "$looks" = 0 ] || sleep 1
+  done
 }
 rename() { # SERVICE FROM TO
   ask "$1" postgres "ALTER DATABASE \"$2\" RENAME TO \"$3\""
@@ -41,19 +78,11 @@ back() { # The same; as far as it had come
 
 case $what in
   quiet)
-    while read -r service database; do
-      # Of services that were stopped just now the server takes a moment to see it.
-      for pause in 0.2 0.5 1 0; do
-        count=$(ask "$service" postgres "SELECT count(*) FROM pg_stat_activity
-          WHERE datname = '$database' AND backend_type = 'client backend'" </dev/null)
-        [ "$count" != 0 ] || break
-        sleep "$pause"
-      done
-      if [ "$count" != 0 ]; then
-        echo "$count connection(s) to $database: stop the services first." >&2
-        exit 1
-      fi
-    done <"$DATABASES"
+    quiet
+    ;;
+  settled)
+    wait_for_backups
+    quiet
     ;;
   fresh)
     folder=$1 suffix=$2

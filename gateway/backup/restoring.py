@@ -50,7 +50,9 @@ def restore(place: Place, folder: Path, *, is_sure: bool) -> str:
         try:
             programs.run("restore.sh", "fresh", str(folder.resolve()), FRESH)
             manifest.check_restored(programs.folder)
+            programs.run("restore.sh", "settled")  # Redis is emptied now: nobody may have begun to use it
             _make_fit(place.values | fresh_addresses(place.values), datetime.fromisoformat(manifest.made_at))
+            programs.run("restore.sh", "settled")
             with _undisturbed():
                 programs.run("restore.sh", "swap", FRESH, aside)
         except BaseException:

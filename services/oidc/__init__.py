@@ -15,7 +15,7 @@ from services.oidc.flows import logouts as logout_deliveries
 from services.oidc.flows.restoring import end_what_may_have_ended
 from services.oidc.observing import gauges, keys_health
 from services.oidc.protocol.grants import LABELS
-from services.oidc.protocol.keys import keys
+from services.oidc.protocol.keys import NotMigrated, keys
 from services.oidc.protocol.limits import SCOPES as LIMITED
 from services.oidc.routes import (
     apps,
@@ -75,7 +75,10 @@ def create_app(settings: OIDCSettings | None = None) -> Flask:
         with app.app_context():
             # The first look of a process makes and imports keys: whoever waits for us to be ready waits for them too.
             # From then on this reads what is known.
-            return keys_health(keys.load())
+            try:
+                return keys_health(keys.load())
+            except NotMigrated:
+                return Component("oidc_keys", "unhealthy", None, {"reason": "migrations"})
 
     app = create_service(
         __name__,

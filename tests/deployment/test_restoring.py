@@ -24,6 +24,13 @@ def test_databases_change_places_only_once_every_service_has_made_its_own_fit() 
     assert [name for name, step in steps("id-restore").items() if "swap" in str(step["command"])] == ["swap"]
 
 
+def test_before_anything_is_lost_and_before_databases_change_places_nobody_may_be_connected() -> None:
+    """A suite that somebody has started meanwhile would lose its Redis; a nightly backup would hold a database."""
+    fresh, swap = (steps("id-restore")[name]["command"][-1].split(" && ") for name in ("fresh", "swap"))
+    assert [line.split("restore.sh ")[1].split()[0] for line in fresh] == ["quiet", "fresh", "settled"]
+    assert [line.split("restore.sh ")[1].split()[0] for line in swap] == ["settled", "swap"]
+
+
 def test_present_ones_are_made_fit_by_the_very_steps_that_fit_restored_ones() -> None:
     assert list(steps("id-restored")) == ["plan", "quiet", *ORDER]
     for service in ORDER:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 
 from gateway.backup import making, restoring
 from gateway.backup.__main__ import main
-from gateway.backup.manifest import BackupError, sha256
+from gateway.backup.manifest import BackupError, Manifest, sha256
 from gateway.backup.places import Place, backup_named
 from gateway.data_folder import DATABASE_VARIABLES
 from libs.observe.health import version
@@ -215,6 +216,29 @@ def test_nothing_is_restored_while_services_run(apps: Apps, place: Place, backup
     before = databases(apps)  # leaves a connection in the pool
     with pytest.raises(BackupError, match=r"1 connection\(s\) to \S+_account: stop the services first"):
         restoring.restore(place, backup, is_sure=True)
+    assert databases(apps) == before
+
+
+@pytest.mark.soak  # a whole restore, but for its end
+def test_whoever_has_connected_meanwhile_stops_a_restore_before_redis_is_emptied(
+    apps: Apps, place: Place, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = Manifest.check_restored
+    with apps["account"].app_context():
+        somebody = sa.create_engine(parts_of(apps["account"]).db.engine.url, poolclass=sa.NullPool)
+
+    def compare_and_connect(manifest: Manifest, folder: Path) -> None:
+        compare(manifest, folder)
+        connections.enter_context(somebody.connect())
+
+    before = databases(apps)
+    cache = parts_of(apps["account"]).redis
+    cache.set("kept", "yes")
+    monkeypatch.setattr(Manifest, "check_restored", compare_and_connect)
+    said = r"1 connection\(s\) to \S+_account: stop the services first"
+    with ExitStack() as connections, stopped(apps), pytest.raises(BackupError, match=said):
+        restoring.restore(place, backup, is_sure=True)
+    assert cache.get("kept") == "yes"
     assert databases(apps) == before
 
 

@@ -5,23 +5,25 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 import sqlalchemy as sa
 
 from gateway.backup.manifest import BackupError
-from gateway.backup.programs import LIST, SERVICE_FILE, Programs
+from gateway.backup.programs import LIST, MOST_BYTES, SERVICE_FILE, Programs
 from tests.conftest import SERVICES
 from tests.running import wait_until
+
+ASIDE = "before_20260116_022300"
 
 
 @pytest.fixture
 def four(environment: dict[str, str]) -> Iterator[Programs]:
-    """Databases with nothing in them, and others that are to take their places."""
+    """Databases with nothing in them, and others that are to take their places. Their names are as long as may be."""
     values = {
         f"{service.upper()}_DATABASE_URL": urlsplit(environment["ACCOUNT_DATABASE_URL"])
-        ._replace(path=f"/swap_{os.getpid()}_{service}")
+        ._replace(path=f"/{f'swap_{os.getpid()}_{service}_':_<{MOST_BYTES}}")
         .geturl()
         for service in SERVICES
     }
@@ -32,7 +34,7 @@ def four(environment: dict[str, str]) -> Iterator[Programs]:
             programs.ask(service, f'CREATE DATABASE "{name}_restoring"', database="postgres")
         yield programs
         for service, name in programs.databases.items():
-            for suffix in ("", "_restoring", "_before_now"):
+            for suffix in ("", "_restoring", f"_{ASIDE}"):
                 programs.ask(
                     service, f'DROP DATABASE IF EXISTS "{name}{suffix}" WITH (FORCE)', database="postgres"
                 )
@@ -49,7 +51,19 @@ def held(four: Programs, environment: dict[str, str]) -> Iterator[sa.Engine]:
 
 
 def swap(four: Programs) -> None:
-    four.run("restore.sh", "swap", "restoring", "before_now")
+    four.run("restore.sh", "swap", "restoring", ASIDE)
+
+
+def started(programs: Programs, *step: str) -> "subprocess.Popen[str]":
+    """A step that is under way."""
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
+        "PATH": f"{programs._path}{os.pathsep}{os.environ['PATH']}",
+        "PGSERVICEFILE": str(programs.folder / SERVICE_FILE),
+        "DATABASES": str(programs.folder / LIST),
+    }
+    command = ["sh", str(programs.folder / "restore.sh"), *step]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def is_old(programs: Programs, service: str) -> bool:
@@ -77,15 +91,8 @@ def logs_in_as(programs: Programs, service: str, role: str, password: str) -> No
 def test_databases_change_places_all_of_them_or_none_whoever_loses_patience(
     four: Programs, held: sa.Engine
 ) -> None:
-    environ = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PG")},
-        "PATH": f"{four._path}{os.pathsep}{os.environ['PATH']}",
-        "PGSERVICEFILE": str(four.folder / SERVICE_FILE),
-        "DATABASES": str(four.folder / LIST),
-    }
-    command = ["sh", str(four.folder / "restore.sh"), "swap", "restoring", "before_now"]
-    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: is_there(four, f"{four.databases['notification']}_before_now"))
+    process = started(four, "swap", "restoring", ASIDE)
+    wait_until(lambda: is_there(four, f"{four.databases['notification']}_{ASIDE}"))
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert "the present ones are where they were" in said
@@ -100,7 +107,7 @@ def test_those_of_before_stay_aside_and_where_there_was_none_the_fresh_one_stand
     four.ask("account", f'DROP DATABASE "{lost}"', database="postgres")
     swap(four)
     assert not any(is_old(four, service) for service in SERVICES)
-    aside = {name for name in four.databases.values() if is_there(four, f"{name}_before_now")}
+    aside = {name for name in four.databases.values() if is_there(four, f"{name}_{ASIDE}")}
     assert aside == set(four.databases.values()) - {lost}
 
 
@@ -108,7 +115,7 @@ def test_where_a_server_does_not_say_what_is_there_nothing_is_touched(four: Prog
     """One that refuses us is not one without databases."""
     file = four.folder / SERVICE_FILE
     mine = file.read_text()
-    for step in (("quiet",), ("swap", "restoring", "before_now"), ("drop", "restoring")):
+    for step in (("quiet",), ("swap", "restoring", ASIDE), ("drop", "restoring")):
         logs_in_as(four, "notification", "nobody_at_all", "wrong")
         with pytest.raises(BackupError, match="nobody_at_all"):
             four.run("restore.sh", *step)
@@ -119,6 +126,77 @@ def test_where_a_server_does_not_say_what_is_there_nothing_is_touched(four: Prog
     with pytest.raises(BackupError, match=f"There is no {name}_restoring .* nothing was touched"):
         swap(four)
     assert all(is_old(four, service) for service in SERVICES)
+
+
+@pytest.fixture
+def acting(environment: dict[str, str]) -> Iterator[tuple[Programs, sa.Engine]]:
+    """A service as it connects to its database once its password was changed: by a login that acts as the owner.
+
+    The scripts do, too, so that PostgreSQL shows them little of it. The other databases are not there.
+    """
+    owner, login = f"owner_{os.getpid()}", f"login_{os.getpid()}"
+    url = sa.make_url(environment["ACCOUNT_DATABASE_URL"])
+    administrator = sa.create_engine(
+        url.set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool, isolation_level="AUTOCOMMIT"
+    )
+    url = url.set(username=login, password="acting", database=f"acting_{os.getpid()}")
+    with administrator.connect() as connection:
+        for statement in (
+            f"CREATE ROLE {owner} NOLOGIN",
+            f"CREATE ROLE {login} LOGIN PASSWORD 'acting'",
+            f"GRANT {owner} TO {login}",
+            f"ALTER ROLE {login} SET role TO {owner}",
+            f"CREATE DATABASE {url.database} OWNER {owner}",
+        ):
+            connection.execute(sa.text(statement))
+    values = {
+        f"{service.upper()}_DATABASE_URL": url.set(database=f"{url.database}{suffix}").render_as_string(
+            hide_password=False
+        )
+        for service, suffix in zip(SERVICES, ("", "_2", "_3", "_4"), strict=True)
+    }
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool)
+    with Programs(values) as programs:
+        yield programs, engine
+    with administrator.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {url.database} WITH (FORCE)"))
+        connection.execute(sa.text(f"DROP ROLE {login}, {owner}"))
+
+
+def test_who_is_connected_is_seen_by_whoever_may_not_look_at_what_they_do_and_a_backup_is_waited_for(
+    acting: tuple[Programs, sa.Engine],
+) -> None:
+    programs, engine = acting
+    programs.run("restore.sh", "settled")
+    with engine.connect() as connection:
+        acts_as = connection.execute(sa.text("SELECT current_user")).scalar_one()
+        assert programs.ask("account", "SELECT current_user") == acts_as
+        for step in ("quiet", "settled"):
+            with pytest.raises(
+                BackupError, match=r"1 connection\(s\) to acting_\d+: stop the services first"
+            ):
+                programs.run("restore.sh", step)
+        connection.execute(sa.text("SET application_name = 'id-backup'"))
+        with started(programs, "settled") as process:
+            assert process.stdout
+            assert "waiting until it has ended" in process.stdout.readline()
+            assert process.poll() is None
+            connection.close()
+            assert process.wait(60) == 0
+
+
+def test_a_name_that_leaves_no_room_for_what_is_added_is_refused(environment: dict[str, str]) -> None:
+    """PostgreSQL cuts what is longer off, and would drop the very database that a backup is to take the place of."""
+    longest = "x" * 63
+    with Programs(environment) as here:
+        here.ask("account", f'CREATE DATABASE "{longest}"', database="postgres")
+        for name in (longest, "ы" * 20 + "x"):
+            url = urlsplit(environment["ACCOUNT_DATABASE_URL"])._replace(path=f"/{quote(name)}").geturl()
+            values = {f"{service.upper()}_DATABASE_URL": url for service in SERVICES}
+            with pytest.raises(BackupError, match="most that has room"), Programs(values) as programs:
+                programs.run("restore.sh", "drop", "restoring")
+        assert is_there(here, longest)
+        here.ask("account", f'DROP DATABASE "{longest}"', database="postgres")
 
 
 @pytest.mark.soak  # PostgreSQL's five seconds pass
@@ -139,12 +217,12 @@ def test_where_a_server_goes_away_halfway_it_says_which_could_not_be_put_back(
 
     swapping = threading.Thread(target=run)
     swapping.start()
-    wait_until(lambda: is_there(four, f"{name}_before_now"))
+    wait_until(lambda: is_there(four, f"{name}_{ASIDE}"))
     four.ask("account", f"ALTER ROLE {role} NOLOGIN", database="postgres")
     swapping.join()
     (four.folder / SERVICE_FILE).write_text(mine)
     four.ask("account", f"DROP ROLE {role}", database="postgres")
-    assert f"Start nothing. Of {name} the present one has the suffix _before_now" in said[0]
+    assert f"Start nothing. Of {name} the present one has the suffix _{ASIDE}" in said[0]
     assert not is_old(four, "notification")
     others = [service for service in SERVICES if service != "notification"]
     assert all(is_old(four, service) for service in others)

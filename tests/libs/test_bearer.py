@@ -21,7 +21,7 @@ from libs.messaging.events import KeysChanged
 from libs.people import denials
 from libs.people.bearer import keys as issuer_keys
 from libs.service import parts_of
-from tests.conftest import receive, sign_in_copy
+from tests.conftest import receive, run_command, sign_in_copy
 from tests.libs import sample
 from tests.pages import ORIGIN, Browser
 
@@ -299,6 +299,22 @@ def test_before_the_issuer_has_told_its_keys_nobody_can_say(app: Flask, log_text
     assert is_refused(ask(app, "nonsense"))
     publish(app, public(KEY, "k1", "ES256"))
     assert ask(app, signed()).status_code == 200
+
+
+def test_after_a_restore_nobody_can_say_until_the_issuer_has_told_its_new_keys(app: Flask) -> None:
+    """Redis has forgotten who was denied, so whatever a key of before has signed opens nothing."""
+    told = next(_versions)
+    publish(app, public(KEY, "k1", "ES256"), version=told)
+    assert ask(app, signed()).status_code == 200
+    for _ in range(2):
+        assert run_command(app, "restored", "--yes").exit_code == 0
+        publish(app, public(KEY, "k1", "ES256"), version=told)
+        answer = ask(app, signed())
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    newest = ECKey.generate_key("P-256")
+    publish(app, public(newest, "k8", "ES256"))
+    assert ask(app, signed(newest, {"kid": "k8"})).status_code == 200
+    assert is_refused(ask(app, signed()))
 
 
 def test_another_process_sees_a_new_key_at_its_first_token(

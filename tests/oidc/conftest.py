@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from libs import commands
+from libs.observe.health import Check
 from libs.people.sessions import Session
 from libs.service import parts_of
 from tests.conftest import sign_in_copy
@@ -155,18 +156,22 @@ def make_listener(make_client: Callable[..., RelyingParty], apps: Listeners) -> 
 
 
 @pytest.fixture
-def no_keys(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An issuer that starts for the first time, as far as its keys go; afterwards it has usual ones again."""
+def no_keys(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Check]:
+    """An issuer that starts for the first time, as far as its keys go; afterwards it has usual ones again.
+
+    What health looks at the keys by is the test's to call.
+    """
     monkeypatch.setattr(commands, "EVENTS_WAIT_S", 0.0)  # nobody here confirms what a command has told
     # Health that somebody asked for a moment ago looks at the keys every second, and would be the first to start over.
     probe = parts_of(app).probe
-    others = {name: check for name, check in probe.checks.items() if name != "oidc_keys"}
+    others = dict(probe.checks)
+    check = others.pop("oidc_keys")
     monkeypatch.setattr(probe, "checks", others)
     looking = probe._running.get("oidc_keys")
     if looking is not None:
         concurrent.futures.wait([looking], timeout=10)
     start_over(app)
-    yield
+    yield check
     start_over(app)
 
 

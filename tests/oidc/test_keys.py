@@ -15,8 +15,10 @@ from joserfc.jwk import KeySet
 
 from libs.guard.keyring import KeyRing
 from libs.messaging.events import KeysChanged
+from libs.observe.health import Check
 from libs.people.bearer.tokens import REGISTRIES
 from libs.people.sessions import Session
+from libs.schema import migrations_of, revisions
 from libs.service import parts_of
 from services.oidc.flows.keys import ensure_algorithms
 from services.oidc.protocol.keys import keys
@@ -64,6 +66,22 @@ def test_a_key_that_another_process_made_just_now_is_published_before_anybody_se
         signed_by = keys.signing_key("PS256").kid
     answer = Browser(app).get("/.well-known/jwks.json")
     assert signed_by in {key["kid"] for key in answer.json["keys"]}
+
+
+def test_a_process_that_comes_before_its_migrations_makes_no_key(app: Flask, no_keys: Check) -> None:
+    """Those of the release before serve on, and make theirs."""
+    execute(app, "DELETE FROM outbox_events")
+    needed = revisions(migrations_of(app))[-1]
+    execute(app, "UPDATE alembic_version SET version_num = '0001'")
+    try:
+        assert (no_keys().status, no_keys().details) == ("unhealthy", {"reason": "migrations"})
+        assert Browser(app).get("/.well-known/jwks.json").status_code == 503
+        assert not rows(app)
+        with app.app_context():
+            assert parts_of(app).outbox.waiting() == 0
+    finally:
+        execute(app, f"UPDATE alembic_version SET version_num = '{needed}'")
+    assert (no_keys().status, no_keys().details) == ("healthy", {"key_count": 4})
 
 
 def test_keys_are_made_once_however_many_processes_start(app: Flask) -> None:

@@ -10,7 +10,9 @@ import sqlalchemy as sa
 from flask import Flask
 from joserfc.jwk import ECKey, OKPKey
 
+from libs.messaging.events import KeysChanged
 from libs.service import parts_of
+from services.oidc.flows.restoring import VERSIONS_AHEAD
 from tests.conftest import run_command
 from tests.oidc.conftest import start_process
 from tests.oidc.key_tools import beat, ensure, kids, look_again, pass_time, rows, states
@@ -88,13 +90,32 @@ def test_the_new_keys_are_told_by_nobody_until_their_database_is_served(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A restore that fails afterwards would leave services behind that believe nobody."""
+    ensure(app)
     relay: Any = parts_of(app).outbox._relay
     monkeypatch.setattr(relay, "_thread", None)
     restored(app)
     assert relay._thread is None, "a commit would have started it"
-    newest = sa.text(
-        "SELECT state FROM outbox_deliveries JOIN outbox_events ON id = event_id"
-        " WHERE name LIKE 'oidc.keys_changed%' ORDER BY id DESC LIMIT 1"
-    )
+    told = sa.text(
+        "SELECT version, count(DISTINCT event_id) AS events, count(*) FILTER (WHERE state = 'pending') AS pending"
+        " FROM announced_keys, outbox_deliveries JOIN outbox_events ON outbox_events.id = event_id"
+        " WHERE name = :name GROUP BY version"
+    ).bindparams(name=KeysChanged.NAME)
     with app.app_context():
-        assert parts_of(app).db.fetch_all(newest)[0].state == "pending"
+        [row] = parts_of(app).db.fetch_all(told)
+    assert (row.events, row.pending) == (1, len(KeysChanged.SUBSCRIBERS)), "and of those of before by nobody"
+    assert row.version > VERSIONS_AHEAD
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_services_that_heard_of_more_changes_than_the_database_knows_hear_of_the_new_keys(
+    app: Flask, is_known: bool
+) -> None:
+    ensure(app)
+    with app.app_context(), parts_of(app).db.transaction() as session:
+        session.execute(
+            sa.text("UPDATE announced_keys SET version = 3" if is_known else "DELETE FROM announced_keys")
+        )
+    restored(app)
+    with app.app_context():
+        versions = parts_of(app).db.fetch_all(sa.text("SELECT version FROM announced_keys"))
+    assert [row.version for row in versions] == [VERSIONS_AHEAD + (4 if is_known else 1)]

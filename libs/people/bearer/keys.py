@@ -65,6 +65,12 @@ class IssuerKeys:
             )
             self.db.after_commit(self.forget)
 
+    def distrust(self) -> None:
+        """Believe no key that is known, nor a set that was and comes again: the issuer will tell of new ones."""
+        with self.db.transaction() as session:
+            session.execute(sa.update(self.table).values(jwks={}))
+            self.db.after_commit(self.forget)
+
     def forget(self) -> None:
         """Look at the row again at the next token."""
         self._looked_at = float("-inf")

@@ -4,9 +4,11 @@ import time
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from libs.database import utcnow
-from services.oidc.extensions import db
+from libs.messaging.events import KeysChanged
+from services.oidc.extensions import db, outbox
 from services.oidc.flows.keys import replace_all
 from services.oidc.models import AccessToken, AnnouncedKeys, Consent, Grant, InitialAccessToken, Subject
 
@@ -30,7 +32,16 @@ def end_what_may_have_ended() -> dict[str, int]:
     tokens = _change(
         sa.update(InitialAccessToken).where(InitialAccessToken.expires_at > now).values(expires_at=now)
     )
-    _change(sa.update(AnnouncedKeys).values(version=AnnouncedKeys.version + VERSIONS_AHEAD))
+    # A set of before that a service has not heard of, or may have lost, would be believed until the new one comes.
+    _change(sa.delete(outbox.events).where(outbox.events.c.name == KeysChanged.NAME))
+    # A database of before the first keys has told nobody of any, as far as it knows.
+    _change(
+        insert(AnnouncedKeys)
+        .values(id=1, version=VERSIONS_AHEAD, digest="")
+        .on_conflict_do_update(
+            index_elements=[AnnouncedKeys.id], set_={"version": AnnouncedKeys.version + VERSIONS_AHEAD}
+        )
+    )
     made = replace_all()
     return {
         "grants ended": grants,

@@ -15,6 +15,7 @@ from flask import current_app
 from libs.database import utcnow
 from libs.guard.keyring import CannotOpen
 from libs.observe.logs import get_logger
+from libs.schema import is_migrated
 from libs.service import parts_of
 from libs.web.problems import Unavailable
 from services.oidc.extensions import db
@@ -36,6 +37,10 @@ LOOK_FOR_UNKNOWN = timedelta(milliseconds=100)
 """How often a kid that nobody knows makes a process look again, at most."""
 LONGEST_WAIT = timedelta(seconds=1)
 """Whoever waited longer for a look that failed has no time left to wait for the database once more."""
+
+
+class NotMigrated(Unavailable):
+    """The database is older than this release: those of the release before serve on, and keys are theirs to make."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class KeyStore:
     def load(self, lifetime: timedelta = LOOK_INTERVAL) -> KeySet:
         """The keys, at most so old. While the database is away the last ones known serve on.
 
-        Raises SQLAlchemyError to whoever waited LONGEST_WAIT for them: nearly everybody needs the database next.
+        Raises SQLAlchemyError to whoever waited LONGEST_WAIT for them: nearly everybody needs the database next; and
+        NotMigrated in a process that has come before its migrations.
         """
         known = self._set
         if known is not None and time.monotonic() - self._looked_at < lifetime.total_seconds():
@@ -166,6 +172,8 @@ class KeyStore:
 
     def _look(self) -> None:
         if self._set is None:
+            if not is_migrated(current_app):
+                raise NotMigrated
             # A process begins: there must be keys, and every service must have been told of them.
             ensure_keys()
         found = self._read()
