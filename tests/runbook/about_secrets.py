@@ -73,6 +73,22 @@ def is_the_ring(keys: int, *, first: str) -> Callable[[Operator, str], None]:
     return after
 
 
+def one_to_leave(operator: Operator) -> dict[str, str]:
+    """The Secret has a key that no pod uses, beside the one that everything is under."""
+    reader = rotating("DATA_ENCRYPTION_KEYS", of_two=True)(operator)
+    (operator.bin / "running.json").write_text("{}")
+    return {**reader, "KEY": operator.kept("DATA_ENCRYPTION_KEYS").partition(":")[0]}
+
+
+def an_entry(operator: Operator) -> dict[str, str]:
+    return {"ENTRY": "OPENID_PROVIDERS", "VALUE": "[]"}
+
+
+def is_that_entry(operator: Operator, said: str) -> None:
+    assert operator.read_secrets() == {"OPENID_PROVIDERS": "[]"}
+    operator.write_secrets({})
+
+
 def a_list_that_was_kept(operator: Operator) -> dict[str, str]:
     after_a_turn = rotating("DATA_ENCRYPTION_KEYS", of_two=True)
     return {**after_a_turn(operator), "KEPT": "id-earlier-keys-20260116-090000"}
@@ -85,11 +101,6 @@ def was_found(operator: Operator, said: str) -> None:
 
 def a_key_that_was_found(operator: Operator) -> dict[str, str]:
     return {"EARLIER": fresh.encryption_key()}
-
-
-def forgets(operator: Operator, said: str) -> None:
-    """What the block wrote into the cluster's secret is nobody's any more."""
-    operator.write_secrets({})
 
 
 def of_account(operator: Operator) -> dict[str, str]:
@@ -150,7 +161,7 @@ ABOUT_SECRETS = {
     "Which secrets are in use, and by whom / 3": Expected(
         (r"^SECRET_KEY=\S{64}$", r"^DATA_ENCRYPTION_KEYS=\w{8}:\S{44}$")
     ),
-    "Rows that no key opens / 1": Expected((r"DATA_ENCRYPTION_KEYS +\| \w+ +\| seals",)),
+    "Rows that no key opens / 1": Expected((r"DATA_ENCRYPTION_KEYS +\| \w+ +\| seals",), of_account),
     "Rows that no key opens / 2": Expected((), a_list_that_was_kept, was_found),
     "Rows that no key opens / 3": Expected((ROLLED_OUT,), a_key_that_was_found, is_the_ring(2, first="old")),
     "SECRET_KEY rotation / 1": Expected((ROLLED_OUT,), rotated_before, has_one_more),
@@ -167,14 +178,19 @@ ABOUT_SECRETS = {
     "Data and event encryption keys / 3": Expected(
         (r"Sealed 0 row\(s\) anew under \w+\. Every row is under it\.",)
     ),
-    "Data and event encryption keys / 4": Expected(
-        (r"^secret/id-earlier-keys-\d{8}-\d{6} created", r"stays in", ROLLED_OUT),
-        rotating("DATA_ENCRYPTION_KEYS", of_two=True),
+    "Data and event encryption keys / 4": Expected((r"EVENT_ENCRYPTION_KEYS +\| \w+ +\| seals",)),
+    "Data and event encryption keys / 5": Expected(
+        (
+            r"^onboarding needs no key of DATA_ENCRYPTION_KEYS but \w+\.",
+            r"^secret/id-earlier-keys-\d{8}-\d{6} created",
+            r"stays in",
+            ROLLED_OUT,
+        ),
+        one_to_leave,
         is_the_ring(1, first="old"),
     ),
-    "Client secrets / 2": Expected(
-        (ROLLED_OUT,), lambda operator: {"SECRET": "a-new-secret-of-github"}, forgets
-    ),
+    "One entry of the Secret / 1": Expected((r"patched$", ROLLED_OUT), an_entry, is_that_entry),
+    "Database passwords / 4": Expected((r"^no cluster here: kubectl exec -it redis-0",)),
     "Database passwords / 1": Expected(
         (r"^The next login is id_account_[0-9a-f]{8}\.",), of_account, is_made
     ),

@@ -61,7 +61,8 @@ VERBS = {
     "scale": _verb("--replicas --current-replicas --timeout -l --selector", "--all", 1, ROLLED),
     "patch": _verb("--type -p --patch --patch-file", "", 1),
     "wait": _verb("--for --timeout -l --selector", "--all", 1),
-    "create": _verb("--from --from-literal --from-file --dry-run -o", "", 2),
+    "create": _verb("--from --from-literal --from-file --cert --key --dry-run -o -f --filename", "", 2),
+    "run": _verb("--image --restart --overrides", "", 1),
     "annotate": _verb("", "--overwrite", 2),
     "label": _verb("", "--overwrite", 2),
     "rollout restart": _verb("-l --selector", "", 1, ROLLED),
@@ -72,8 +73,10 @@ VERBS = {
     "rollout resume": _verb("", "", 1, "Deployment"),
     "set image": _verb("", "", 2, ROLLED),
     "set env": _verb("-c --containers --from", "--list", 1, ROLLED),
-    "debug": _verb("--copy-to --container -c --image --target", "-i -t", 1),
+    "debug": _verb("--copy-to --container -c --image --target --profile", "-i -t", 1),
 }
+OF_DEPLOYMENTS = "pod-template-hash"
+"""A label that Kubernetes gives to the pods of Deployments, and to no other."""
 MOST_PODS = 6
 """Of a component, as its autoscaler makes them; during a rollout there is one more."""
 
@@ -156,6 +159,13 @@ def _options(name: str, verb: Verb, word: str, rest: Iterator[str]) -> Iterator[
         raise Wrong(f"kubectl {name} has no option {option}")
 
 
+def made_by(block: str) -> list[str]:
+    """Names of the pods that lines of a block make."""
+    lines = [parse(call) for call in calls(block)]
+    copies = [name for line in lines for name in line.values("--copy-to")]
+    return copies + [line.words[0] for line in lines if line.verb == "run"]
+
+
 def check(arguments: Sequence[str], made: Sequence[str] = ()) -> None:
     """Raises Wrong with the reason why this line would not do what it says.
 
@@ -197,10 +207,12 @@ def _check_logs(line: Line) -> None:
 
 
 def _check_selector(selector: str) -> None:
-    parts = [re.fullmatch(r"([\w./-]+)(!?)==?([\w.-]+)", part) for part in selector.split(",")]
+    words = [word for word in selector.split(",") if word != OF_DEPLOYMENTS]
+    parts = [re.fullmatch(r"([\w./-]+)(!?)==?([\w.-]+)", part) for part in words]
     if not all(parts):
         raise Wrong(f"{selector} is not written as labels are")
-    labels = [template_of(workload)["metadata"]["labels"] for workload in workloads().values()]
+    chosen = named("Deployment") if OF_DEPLOYMENTS in selector.split(",") else workloads()
+    labels = [template_of(workload)["metadata"]["labels"] for workload in chosen.values()]
     for part in filter(None, parts):
         # A label that nobody has is mistyped, in a condition that excludes, too.
         if not any(found.get(part[1]) == part[3] for found in labels):
@@ -221,6 +233,8 @@ def targets(line: Line) -> Iterator[tuple[str, str]]:
         words = [f"pod/{word.partition(':')[0]}" for word in words if ":" in word]
     elif line.verb == "port-forward":
         words = words[:1]
+    elif line.verb == "run":
+        words = []
     elif line.verb in ("annotate", "label", "set image", "set env"):
         words = [word for word in words if "=" not in word and not word.endswith("-")]
     if words and line.verb in ("exec", "logs", "port-forward", "debug") and "/" not in words[0]:

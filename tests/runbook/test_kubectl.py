@@ -1,5 +1,6 @@
 """Lines with kubectl, those too that cannot run here: their syntax, and the names that they count on."""
 
+import json
 import re
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.deployment.manifests import OUR_IMAGE, containers, named, template_of
 from tests.deployment.test_network import WITH_DATABASE, WITH_REDIS, selects
 from tests.runbook.document import DOCUMENT, Block, blocks
-from tests.runbook.kubectl import Wrong, calls, check, parse
+from tests.runbook.kubectl import Wrong, calls, check, made_by, parse
 
 WITH_KUBECTL = [block for block in blocks() if block.language == "bash" and "kubectl" in block.text]
 
@@ -15,7 +16,7 @@ WITH_KUBECTL = [block for block in blocks() if block.language == "bash" and "kub
 @pytest.mark.parametrize("block", WITH_KUBECTL, ids=lambda block: block.name)
 def test_kubectl_and_the_manifests_know_every_line(block: Block) -> None:
     found = list(calls(block.text))
-    made = [name for call in found for name in parse(call).values("--copy-to")]
+    made = made_by(block.text)
     assert len(found) == block.text.count("kubectl "), "a call was not found in the block"
     for call in found:
         try:
@@ -53,12 +54,37 @@ def test_a_copy_that_is_asked_reaches_what_it_asks_about_and_is_sent_nobody() ->
             assert not selects({"matchLabels": service["spec"]["selector"]}, given["component"]), name
 
 
+def test_a_pod_that_is_run_by_hand_is_let_in_and_sees_the_backups() -> None:
+    """The namespace enforces `restricted`; image and claim are those of the nightly backup."""
+    nightly = template_of(named("CronJob")["id-backup"])["spec"]
+    found = [
+        line for block in WITH_KUBECTL for call in calls(block.text) if (line := parse(call)).verb == "run"
+    ]
+    assert found
+    for line in found:
+        spec = json.loads(line.values("--overrides")[0])["spec"]
+        [container] = spec["containers"]
+        assert spec["securityContext"].items() <= nightly["securityContext"].items()
+        assert {"runAsNonRoot", "seccompProfile", "fsGroup"} <= set(spec["securityContext"])
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["name"] == line.words[0]
+        assert {container["image"], *line.values("--image")} <= {one["image"] for one in containers(nightly)}
+        assert all(volume in nightly["volumes"] for volume in spec["volumes"])
+
+
 @pytest.mark.parametrize("block", WITH_KUBECTL, ids=lambda block: block.name)
 def test_a_command_runs_in_a_pod_that_has_its_service(block: Block) -> None:
-    made = [name for call in calls(block.text) for name in parse(call).values("--copy-to")]
+    made = made_by(block.text)
     for call in calls(block.text):
         line = parse(call)
         if line.verb == "exec" and line.command[0] == "flask" and line.words[0] not in made:
+            if line.words[0] == "$POD":  # which an earlier line has found
+                service = line.command[2].removeprefix("services.")
+                assert f"POD=$(kubectl get pods -n updspace-id -l component={service} " in block.text
+                continue
             if "$" in line.words[0]:
                 assert line.words[0].replace("deployment/id-", "services.") == line.command[2]
                 continue
@@ -87,6 +113,7 @@ def test_a_command_runs_in_a_pod_that_has_its_service(block: Block) -> None:
         "kubectl get pods -n updspace-id -l app=id-service,component=mail",
         "kubectl get pods -n updspace-id -l 'app=id-service,component!=beet'",
         "kubectl get pods -n updspace-id -l component=oidc,component=account",
+        "kubectl wait --for=delete pod -n updspace-id -l component=redis,pod-template-hash",
         "kubectl get volcanos -n updspace-id",
         "kubectl exec -it postgres-1 -n updspace-id -- psql",
         "kubectl exec -it deployment/id-account -n updspace-id",
@@ -115,6 +142,7 @@ def test_a_line_that_would_fail_at_night_fails_here(text: str) -> None:
         'kubectl label pod "$POD" -n updspace-id app=id-service component=account-worker',
         "kubectl delete job id-account-migrate id-oidc-migrate -n updspace-id",
         "kubectl get deployment,hpa -n updspace-id -o wide",
+        "kubectl wait --for=delete pod -n updspace-id -l app=id-service,pod-template-hash --timeout=5m",
         "kubectl get networkpolicies,ingresses -n updspace-id",
         "kubectl cp postgres-0:/tmp/dump ./dump -n updspace-id",
         'for name in $NAMES; do kubectl rollout status "$name" -n updspace-id; done',
