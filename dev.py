@@ -28,8 +28,6 @@ PYTHON = VENV / "bin" / "python"
 RUN_LOCK = "requirements-run.txt"
 TESTS_LOCK = "tests/requirements.txt"
 SERVICES = ("account", "onboarding", "oidc", "notification")
-APIS = ("account", "onboarding", "oidc", "notification")
-"""The services that have an API."""
 CATALOGUES = ("libs/web", "gateway", *(f"services/{name}" for name in SERVICES))
 
 
@@ -86,9 +84,7 @@ def _make_venv() -> None:
             return
         shutil.rmtree(VENV, ignore_errors=True)
     if not _python("-m", "venv", "--without-pip", str(VENV)):
-        raise Refusal(
-            "This Python cannot make a virtual environment: install its venv module (python3-venv)."
-        )
+        raise Refusal("This Python cannot make a virtual environment: install python3-venv.")
 
 
 def _has_module(name: str) -> bool:
@@ -298,34 +294,35 @@ def migrate() -> int:
 
 def backup() -> int:
     """Back the four databases up, of DATA_DIR or those that the settings name (BACKUP_DIR, BACKUPS_KEPT)."""
-    prepare(RUN_LOCK)
-    return _wait_for([str(PYTHON), "-m", "gateway.backup", "make"])
+    return _backup("make")
 
 
 def verify_backup(*arguments: str) -> int:
     """Check a backup, and restore it into databases that are dropped again (BACKUP=backup_YYYYMMDD)."""
-    prepare(RUN_LOCK)
-    return _wait_for([str(PYTHON), "-m", "gateway.backup", "verify", *arguments])
+    return _backup("verify", *arguments)
 
 
 def restore(*arguments: str) -> int:
     """Put a backup in the place of the databases; nothing may run (BACKUP=backup_YYYYMMDD CONFIRM=1)."""
-    prepare(RUN_LOCK)
-    return _wait_for([str(PYTHON), "-m", "gateway.backup", "restore", *arguments])
+    return _backup("restore", *arguments)
 
 
 def restored(*arguments: str) -> int:
     """Make databases fit that came back by another way than restore; nothing may run (MADE_AT=… CONFIRM=1)."""
+    return _backup("restored", *arguments)
+
+
+def _backup(step: str, *arguments: str) -> int:
     prepare(RUN_LOCK)
-    return _wait_for([str(PYTHON), "-m", "gateway.backup", "restored", *arguments])
+    return _wait_for([str(PYTHON), "-m", "gateway.backup", step, *arguments])
 
 
 def openapi() -> int:
     """Write gateway/openapi.json: the APIs of all services, as their code describes them."""
     prepare(RUN_LOCK)
     with tempfile.TemporaryDirectory() as scratch:
-        documents = [str(Path(scratch, f"{name}.json")) for name in APIS]
-        for name, document in zip(APIS, documents, strict=True):
+        documents = [str(Path(scratch, f"{name}.json")) for name in SERVICES]
+        for name, document in zip(SERVICES, documents, strict=True):
             flask = [str(VENV / "bin" / "flask"), "--app", f"services.{name}", "openapi", "write", document]
             subprocess.run(flask, cwd=ROOT, env=_settings_of_nowhere(name), check=True)
         return _wait_for([str(PYTHON), "-m", "gateway.docs", *documents])
@@ -395,9 +392,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except subprocess.CalledProcessError as error:
-        print(
-            f"{error.cmd[0]} failed with code {error.returncode}; what it said stands above.", file=sys.stderr
-        )
+        print(f"{error.cmd[0]} failed with code {error.returncode}: see above.", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
         if isinstance(error, Refusal) or type(error).__name__ == "ServerError":
